@@ -1,0 +1,1 @@
+"""The shared JAX package of *Deep Generative Models by Hand*."""
