@@ -1,0 +1,74 @@
+"""Argument checks with messages that name the argument, what came and what was expected.
+
+Values inside a `jax.jit` or `jax.vmap` are not known when the checks run; there only shape and dtype
+are looked at.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def is_traced(value: Any) -> bool:
+    """Whether `value` is inside a JAX transformation, so that its numbers cannot be looked at."""
+    return isinstance(value, jax.core.Tracer)
+
+
+def floating(name: str, value: Any) -> None:
+    """Raise TypeError unless `value` holds real floating-point numbers."""
+    dtype = getattr(value, "dtype", None)
+    if dtype is None:
+        dtype = np.asarray(value).dtype
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(
+            f"{name} has dtype {dtype}; expected floating-point numbers "
+            "(images: divide the grey levels by their maximum, so that they lie in [0, 1])"
+        )
+
+
+def finite(name: str, value: Any) -> None:
+    """Raise ValueError if `value` holds NaN or infinity (not looked at while traced)."""
+    if is_traced(value):
+        return
+    numbers = np.asarray(value)
+    if not jnp.issubdtype(numbers.dtype, jnp.floating):
+        return
+    bad = int(np.size(numbers) - np.isfinite(numbers).sum())
+    if bad:
+        first = tuple(int(i) for i in np.argwhere(~np.isfinite(numbers))[0])
+        where = f" (first at index {first})" if first else ""
+        raise ValueError(f"{name} has {bad} of {np.size(numbers)} values that are not finite{where}")
+
+
+def whole(name: str, value: Any, *, low: int, high: int | None = None) -> int:
+    """`value` as an int, or TypeError / ValueError unless it is a whole number in [low, high]."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} is {value!r} of type {type(value).__name__}; expected a whole number")
+    if value < low or (high is not None and value > high):
+        span = f"at least {low}" if high is None else f"from {low} to {high}"
+        raise ValueError(f"{name} is {value}; expected {span}")
+    return int(value)
+
+
+def positive(name: str, value: Any) -> None:
+    """Raise ValueError unless every number in `value` is finite and above zero (not while traced)."""
+    finite(name, value)
+    if not is_traced(value) and not np.all(np.asarray(value) > 0):
+        raise ValueError(f"{name} is {value}; expected a number above 0")
+
+
+def last_axis(name: str, value: Any, size: int) -> None:
+    """Raise ValueError unless `value` has shape (..., size)."""
+    shape = tuple(np.shape(value))
+    if not shape or shape[-1] != size:
+        raise ValueError(f"{name} has shape {shape}; expected (..., {size})")
+
+
+def same_shape(**values: Any) -> None:
+    """Raise ValueError unless all named values have the same shape: nothing is broadcast silently."""
+    shapes = {name: tuple(np.shape(value)) for name, value in values.items()}
+    if len(set(shapes.values())) > 1:
+        told = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise ValueError(f"shapes differ: {told}; expected the same shape for all")

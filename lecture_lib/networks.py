@@ -1,0 +1,194 @@
+"""The networks of the lecture as Flax NNX modules: encoder, decoder, auto-encoder, VAE.
+
+Images enter and leave as flat vectors, shape (batch, pixels). Each module is a plain multi-layer
+perceptron, so that a student can read it in a minute.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from lecture_lib import checks, gaussians
+
+Activation = Callable[[Array], Array]
+
+
+class Fixed(nnx.Variable):
+    """A number that belongs to a model but is not trained: it can change without a new compilation."""
+
+
+def mlp(sizes: Sequence[int], activation: Activation, rngs: nnx.Rngs) -> nnx.Sequential:
+    """Linear layers of the given sizes with the activation between them, none after the last.
+
+    Args:
+        sizes: Widths from the input to the output, at least two, each at least 1.
+        activation: Applied elementwise after each layer but the last.
+        rngs: Source of the initial weights.
+    """
+    if len(sizes) < 2:
+        raise ValueError(f"sizes is {tuple(sizes)}; expected at least an input and an output width")
+    for size in sizes:
+        checks.whole("sizes", size, low=1)
+    layers: list[Any] = []
+    for i, (m, n) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        layers += [activation] if i else []
+        layers += [nnx.Linear(m, n, rngs=rngs)]
+    return nnx.Sequential(*layers)
+
+
+class Posterior(NamedTuple):
+    """The diagonal Gaussian q(z|x) that an encoder names for each x."""
+
+    mean: Float[Array, "batch latent"]
+    """m on the slides."""
+    log_var: Float[Array, "batch latent"]
+    """Log-variance; sigma on the slides."""
+
+
+class Encoder(nnx.Module):
+    """NN': x -> mean and log-variance of q(z|x) (lecture slide "Auto-encoder -> VAE").
+
+    Args:
+        pixels: Length of x.
+        latent: Length of z.
+        hidden: Widths of the hidden layers.
+        activation: Between the layers.
+        rngs: Source of the initial weights.
+    """
+
+    def __init__(
+        self,
+        pixels: int,
+        latent: int,
+        hidden: Sequence[int] = (64,),
+        *,
+        activation: Activation = nnx.tanh,
+        rngs: nnx.Rngs,
+    ):
+        self.pixels, self.latent = pixels, latent
+        self.layers = mlp([pixels, *hidden, 2 * latent], activation, rngs)
+
+    def __call__(self, x: Float[Array, "batch pixels"]) -> Posterior:
+        checks.floating("x", x)
+        checks.last_axis("x", x, self.pixels)
+        mean, log_var = jnp.split(self.layers(x), 2, axis=-1)
+        return Posterior(mean, log_var)
+
+
+class Decoder(nnx.Module):
+    """NN: z -> what describes x given z: the pixel means (Gaussian) or their logits (Bernoulli).
+
+    Args:
+        latent: Length of z.
+        pixels: Length of x.
+        hidden: Widths of the hidden layers.
+        activation: Between the layers.
+        rngs: Source of the initial weights.
+    """
+
+    def __init__(
+        self,
+        latent: int,
+        pixels: int,
+        hidden: Sequence[int] = (64,),
+        *,
+        activation: Activation = nnx.tanh,
+        rngs: nnx.Rngs,
+    ):
+        self.latent, self.pixels = latent, pixels
+        self.layers = mlp([latent, *hidden, pixels], activation, rngs)
+
+    def __call__(self, z: Float[Array, "batch latent"]) -> Float[Array, "batch pixels"]:
+        checks.floating("z", z)
+        checks.last_axis("z", z, self.latent)
+        return self.layers(z)
+
+
+class Autoencoder(nnx.Module):
+    """An encoder to a point and a decoder back (lecture slide "Auto-encoder").
+
+    Args:
+        pixels: Length of x.
+        latent: Length of the code.
+        hidden: Widths of the hidden layers of the encoder; the decoder has them in reverse.
+        activation: Between the layers.
+        rngs: Source of the initial weights.
+    """
+
+    def __init__(
+        self,
+        pixels: int,
+        latent: int,
+        hidden: Sequence[int] = (64,),
+        *,
+        activation: Activation = nnx.tanh,
+        rngs: nnx.Rngs,
+    ):
+        self.pixels, self.latent = pixels, latent
+        self.encoder = mlp([pixels, *hidden, latent], activation, rngs)
+        self.decoder = Decoder(latent, pixels, hidden[::-1], activation=activation, rngs=rngs)
+
+    def encode(self, x: Float[Array, "batch pixels"]) -> Float[Array, "batch latent"]:
+        """The code of each image."""
+        checks.floating("x", x)
+        checks.last_axis("x", x, self.pixels)
+        return self.encoder(x)
+
+    def __call__(self, x: Float[Array, "batch pixels"]) -> Float[Array, "batch pixels"]:
+        return self.decoder(self.encode(x))
+
+
+class VAE(nnx.Module):
+    """A variational auto-encoder: q(z|x) by an encoder, p(x|z) by a decoder, p(z) = N(0, I).
+
+    Args:
+        pixels: Length of x.
+        latent: Length of z.
+        hidden: Widths of the hidden layers of the encoder; the decoder has them in reverse.
+        activation: Between the layers.
+        likelihood: "gaussian": p(x|z) = N(decoder(z), noise_sd^2 I); "bernoulli": each pixel is 1 with
+            probability sigmoid(decoder(z)).
+        noise_sd: Gaussian only: the standard deviation of a pixel given z, above 0, in units of
+            brightness; "learned" makes it one trained parameter, which starts at 1.
+        rngs: Source of the initial weights.
+
+    Raises:
+        ValueError: An unknown likelihood; a noise_sd that is not above 0.
+    """
+
+    def __init__(
+        self,
+        pixels: int,
+        latent: int,
+        hidden: Sequence[int] = (64,),
+        *,
+        activation: Activation = nnx.tanh,
+        likelihood: Literal["gaussian", "bernoulli"] = "gaussian",
+        noise_sd: Any = 1.0,
+        rngs: nnx.Rngs,
+    ):
+        if likelihood not in ("gaussian", "bernoulli"):
+            raise ValueError(f"likelihood is {likelihood!r}; expected 'gaussian' or 'bernoulli'")
+        self.pixels, self.latent, self.likelihood = pixels, latent, likelihood
+        self.encoder = Encoder(pixels, latent, hidden, activation=activation, rngs=rngs)
+        self.decoder = Decoder(latent, pixels, hidden[::-1], activation=activation, rngs=rngs)
+        if isinstance(noise_sd, str):
+            if noise_sd != "learned":
+                raise ValueError(f"noise_sd is {noise_sd!r}; expected a number above 0 or 'learned'")
+            self.noise_log_var: nnx.Variable = nnx.Param(jnp.zeros(()))
+        else:
+            checks.positive("noise_sd", noise_sd)
+            self.noise_log_var = Fixed(2 * jnp.log(jnp.asarray(noise_sd, jnp.float32)))
+
+    def __call__(self, x: Float[Array, "batch pixels"], *, key: PRNGKeyArray) -> Float[Array, "batch pixels"]:
+        """Encode, draw z from q(z|x), decode."""
+        return self.decoder(gaussians.reparameterise(key, *self.encoder(x)))
+
+    def sample(self, key: PRNGKeyArray, n: int) -> Float[Array, "n pixels"]:
+        """Pixel means (Gaussian) or probabilities (Bernoulli) of n draws z ~ N(0, I)."""
+        decoded = self.decoder(jax.random.normal(key, (checks.whole("n", n, low=1), self.latent)))
+        return nnx.sigmoid(decoded) if self.likelihood == "bernoulli" else decoded

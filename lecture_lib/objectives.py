@@ -1,0 +1,127 @@
+"""The losses, one function a formula.
+
+Conventions: likelihoods are normalised densities in nats, their constants included; everything is summed
+over pixels and latent dimensions and kept apart for each x; a loss is the mean over the batch. There is
+no hidden weight: `beta` is 1 unless the caller says otherwise.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from lecture_lib import checks, gaussians
+from lecture_lib.networks import VAE, Autoencoder
+
+
+class ELBO(NamedTuple):
+    """The two parts of the evidence lower bound, in nats: elbo = reconstruction - kl."""
+
+    reconstruction: Float[Array, "..."]
+    """E_q[log p(x|z)], estimated with one draw of z; shape (batch,)."""
+    kl: Float[Array, "..."]
+    """KL(q(z|x) || p(z)), in closed form; shape (batch,)."""
+
+    @property
+    def value(self) -> Float[Array, "..."]:
+        """L_b of the slides: reconstruction - kl, a lower bound of log p(x)."""
+        return self.reconstruction - self.kl
+
+
+def gaussian_log_likelihood(x: Any, mean: Any, log_var: Any) -> Float[Array, " batch"]:
+    """log N(x; mean, exp(log_var) I), summed over the last axis.
+
+    Args:
+        x: Shape (batch, pixels).
+        mean: Same shape.
+        log_var: Log-variance: one number, given or learned, or one for each pixel.
+
+    Raises:
+        TypeError: An argument does not hold floating-point numbers.
+        ValueError: x and mean differ in shape, or log_var is neither one number nor of that shape.
+    """
+    checks.same_shape(x=x, mean=mean)
+    if jnp.ndim(log_var):
+        checks.same_shape(x=x, log_var=log_var)
+    return gaussians.normal_log_prob(x, mean, log_var).sum(axis=-1)
+
+
+def bernoulli_log_likelihood(x: Any, logits: Any) -> Float[Array, " batch"]:
+    """sum x log p + (1 - x) log(1 - p) with p = sigmoid(logits), over the last axis.
+
+    It takes *logits*: the sigmoid is inside, once. It is a normalised density for pixels that are 0 or 1;
+    for grey pixels it is the usual cross-entropy but no density (Loaiza-Ganem and Cunningham 2019).
+
+    Args:
+        x: Values in [0, 1], shape (batch, pixels).
+        logits: Real numbers, same shape.
+
+    Raises:
+        TypeError: An argument does not hold floating-point numbers.
+        ValueError: The shapes differ, or x is outside [0, 1].
+    """
+    checks.floating("x", x)
+    checks.floating("logits", logits)
+    checks.same_shape(x=x, logits=logits)
+    if not checks.is_traced(x) and bool(jnp.any((jnp.asarray(x) < 0) | (jnp.asarray(x) > 1))):
+        raise ValueError("x has values outside [0, 1]; a Bernoulli likelihood needs pixels in [0, 1]")
+    x, logits = jnp.asarray(x), jnp.asarray(logits)
+    return jnp.sum(x * jax.nn.log_sigmoid(logits) + (1 - x) * jax.nn.log_sigmoid(-logits), axis=-1)
+
+
+def log_likelihood_given_z(vae: VAE, x: Any, z: Any) -> Float[Array, " batch"]:
+    """log p(x|z) of the VAE's decoder, in nats; x (batch, pixels), z (batch, latent)."""
+    decoded = vae.decoder(z)
+    if vae.likelihood == "bernoulli":
+        return bernoulli_log_likelihood(x, decoded)
+    return gaussian_log_likelihood(x, decoded, vae.noise_log_var[...])
+
+
+def elbo(vae: VAE, x: Any, *, key: PRNGKeyArray) -> ELBO:
+    """The evidence lower bound of each x, with one draw of z.
+
+    L_b = E_q[log p(x|z)] - KL(q(z|x) || p(z)) (lecture slide "Maximizing Likelihood"; Kingma and Welling
+    2014, eq. 3). The KL is exact; the expectation is estimated with z = mean + exp(log_var / 2) eps.
+
+    Args:
+        vae: The model.
+        x: Images, shape (batch, pixels).
+        key: A key of `jax.random.key` for eps.
+
+    Returns:
+        ELBO(reconstruction, kl), each of shape (batch,).
+
+    Raises:
+        TypeError, ValueError: x does not fit the model.
+    """
+    q = vae.encoder(x)
+    z = gaussians.reparameterise(key, *q)
+    return ELBO(log_likelihood_given_z(vae, x, z), gaussians.kl_standard_normal(*q))
+
+
+def negative_elbo(vae: VAE, x: Any, key: PRNGKeyArray, *, beta: Any = 1.0) -> tuple[Array, dict[str, Array]]:
+    """The VAE's loss for `training.fit`: mean over the batch of -(reconstruction - beta * kl).
+
+    Args:
+        vae: The model.
+        x: Images, shape (batch, pixels).
+        key: For eps.
+        beta: Weight of the KL term; 1 is the bound, 0 drops the constraint on the variance.
+
+    Returns:
+        The loss in nats, and the batch means of `reconstruction` and `kl`, and the mean standard
+        deviation `sd` of q(z|x), to be followed through training.
+    """
+    terms = elbo(vae, x, key=key)
+    reconstruction, kl = terms.reconstruction.mean(), terms.kl.mean()
+    sd = jnp.exp(vae.encoder(x).log_var / 2).mean()  # the compiler runs the encoder once
+    return -(reconstruction - beta * kl), {"reconstruction": reconstruction, "kl": kl, "sd": sd}
+
+
+def squared_error(model: Autoencoder, x: Any, key: PRNGKeyArray) -> tuple[Array, dict[str, Array]]:
+    """The auto-encoder's loss for `training.fit`: squared error, summed over pixels, mean over the batch.
+
+    It is -log N(x; decoded, I/2) up to a constant. `key` is not used; `fit` hands one to every loss.
+    """
+    return jnp.sum((x - model(x)) ** 2, axis=-1).mean(), {}
