@@ -87,6 +87,9 @@ class Decoder(nnx.Module):
         pixels: Length of x.
         hidden: Widths of the hidden layers.
         activation: Between the layers.
+        steepness: None starts as Flax does, with a smooth function of z. A number s starts the first layer
+            with weights and biases from N(0, s^2): bends of width about 1 / s along z, so that neighbouring
+            codes need not decode alike. Above 0.
         rngs: Source of the initial weights.
     """
 
@@ -97,10 +100,16 @@ class Decoder(nnx.Module):
         hidden: Sequence[int] = (64,),
         *,
         activation: Activation = nnx.tanh,
+        steepness: Any = None,
         rngs: nnx.Rngs,
     ):
         self.latent, self.pixels = latent, pixels
         self.layers = mlp([latent, *hidden, pixels], activation, rngs)
+        if steepness is not None:
+            checks.positive("steepness", steepness)
+            first = self.layers.layers[0]
+            for variable in (first.kernel, first.bias):
+                variable[...] = steepness * jax.random.normal(rngs.params(), variable.shape)
 
     def __call__(self, z: Float[Array, "batch latent"]) -> Float[Array, "batch pixels"]:
         checks.floating("z", z)
@@ -116,6 +125,7 @@ class Autoencoder(nnx.Module):
         latent: Length of the code.
         hidden: Widths of the hidden layers of the encoder; the decoder has them in reverse.
         activation: Between the layers.
+        steepness: Of the decoder; see `Decoder`.
         rngs: Source of the initial weights.
     """
 
@@ -126,11 +136,14 @@ class Autoencoder(nnx.Module):
         hidden: Sequence[int] = (64,),
         *,
         activation: Activation = nnx.tanh,
+        steepness: Any = None,
         rngs: nnx.Rngs,
     ):
         self.pixels, self.latent = pixels, latent
         self.encoder = mlp([pixels, *hidden, latent], activation, rngs)
-        self.decoder = Decoder(latent, pixels, hidden[::-1], activation=activation, rngs=rngs)
+        self.decoder = Decoder(
+            latent, pixels, hidden[::-1], activation=activation, steepness=steepness, rngs=rngs
+        )
 
     def encode(self, x: Float[Array, "batch pixels"]) -> Float[Array, "batch latent"]:
         """The code of each image."""
@@ -154,6 +167,7 @@ class VAE(nnx.Module):
             probability sigmoid(decoder(z)).
         noise_sd: Gaussian only: the standard deviation of a pixel given z, above 0, in units of
             brightness; "learned" makes it one trained parameter, which starts at 1.
+        steepness: Of the decoder; see `Decoder`.
         rngs: Source of the initial weights.
 
     Raises:
@@ -169,13 +183,16 @@ class VAE(nnx.Module):
         activation: Activation = nnx.tanh,
         likelihood: Literal["gaussian", "bernoulli"] = "gaussian",
         noise_sd: Any = 1.0,
+        steepness: Any = None,
         rngs: nnx.Rngs,
     ):
         if likelihood not in ("gaussian", "bernoulli"):
             raise ValueError(f"likelihood is {likelihood!r}; expected 'gaussian' or 'bernoulli'")
         self.pixels, self.latent, self.likelihood = pixels, latent, likelihood
         self.encoder = Encoder(pixels, latent, hidden, activation=activation, rngs=rngs)
-        self.decoder = Decoder(latent, pixels, hidden[::-1], activation=activation, rngs=rngs)
+        self.decoder = Decoder(
+            latent, pixels, hidden[::-1], activation=activation, steepness=steepness, rngs=rngs
+        )
         if isinstance(noise_sd, str):
             if noise_sd != "learned":
                 raise ValueError(f"noise_sd is {noise_sd!r}; expected a number above 0 or 'learned'")

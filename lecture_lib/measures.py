@@ -1,0 +1,83 @@
+"""What a claim is judged by: distances, orders, divergences; NumPy and SciPy, apart from the models."""
+
+import functools
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import integrate, stats
+
+from lecture_lib import checks, moon
+
+
+class NearestMoon(NamedTuple):
+    """The true moon that looks most like each picture."""
+
+    phase: np.ndarray
+    """Its phase angle, degrees, shape (n,)."""
+    distance: np.ndarray
+    """Root mean square difference per pixel, in units of brightness, shape (n,)."""
+
+
+@functools.lru_cache(maxsize=4)
+def true_moons(size: int, step: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Waxing moons every `step` degrees: phases (n,), from 0 up to 179, and pictures (n, size * size)."""
+    phases = np.arange(0, 180, step)
+    pictures = np.asarray(moon.render_many(phases, size)).reshape(len(phases), -1)
+    pictures.flags.writeable = False
+    return phases, pictures
+
+
+def nearest_moon(images: Any) -> NearestMoon:
+    """Compare pictures with the true waxing moons of every whole degree from 0 to 179.
+
+    Args:
+        images: Shape (n, size * size), brightness.
+
+    Raises:
+        ValueError: The shape is not that of square pictures, or a value is not finite.
+    """
+    images = np.asarray(images, np.float64)
+    size = int(round(images.shape[-1] ** 0.5)) if images.ndim == 2 else 0
+    if images.ndim != 2 or size < 8 or size**2 != images.shape[1]:
+        raise ValueError(f"images has shape {images.shape}; expected (n, size * size) with size at least 8")
+    checks.finite("images", images)
+    phases, true = true_moons(size)
+    distances = np.stack([rms(image, true) for image in images])
+    best = distances.argmin(axis=1)
+    return NearestMoon(phases[best], distances[np.arange(len(images)), best])
+
+
+def rms(a: Any, b: Any) -> np.ndarray:
+    """Root mean square difference over the last axis."""
+    return np.sqrt(np.mean((np.asarray(a) - np.asarray(b)) ** 2, axis=-1))
+
+
+def in_order(codes: Any) -> np.ndarray:
+    """Whether codes rise or fall strictly along the last axis, shape (..., n) -> (...).
+
+    Raises:
+        ValueError: There are fewer than two codes, or one is not finite.
+    """
+    codes = np.asarray(codes)
+    if codes.ndim == 0 or codes.shape[-1] < 2:
+        raise ValueError(f"codes has shape {codes.shape}; expected (..., n) with n at least 2")
+    checks.finite("codes", codes)
+    steps = np.diff(codes, axis=-1)
+    return (steps > 0).all(axis=-1) | (steps < 0).all(axis=-1)
+
+
+def kl_by_quadrature(mean: float, sd: float) -> float:
+    """KL(N(mean, sd^2) || N(0, 1)) in nats: the integral of q (log q - log p) by the trapezoid rule.
+
+    It knows nothing of the closed form, so it can be held against it. The rule runs over 12 standard
+    deviations of q each way, where it is exact to about 1e-12.
+
+    Args:
+        mean: Mean of q.
+        sd: Standard deviation of q, above 0.
+    """
+    checks.finite("mean", np.float64(mean))
+    checks.positive("sd", float(sd))
+    z = mean + sd * np.linspace(-12, 12, 2001)
+    log_q, log_p = stats.norm.logpdf(z, mean, sd), stats.norm.logpdf(z)
+    return float(integrate.trapezoid(np.exp(log_q) * (log_q - log_p), z))

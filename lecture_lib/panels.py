@@ -1,0 +1,169 @@
+"""Panels: sliders bound to a picture.
+
+A `Panel` is a pure function of its control values that says what to draw, and a drawing that draws it. The
+work is done inside the callback itself: the front end then keeps only the latest value of a slider while the
+kernel is busy, so nothing queues up and the last value wins. (`interact` and Output widgets flicker, and
+queueing the work elsewhere builds up a backlog of seconds.)
+"""
+
+import html
+import math
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import anywidget
+import ipywidgets as widgets
+import traitlets
+
+from lecture_lib import checks
+from lecture_lib.figures import Drawing, Still
+
+STATIC = pathlib.Path(__file__).parent / "static"
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
+_WIDE = {"description_width": "17em"}
+_ROW = widgets.Layout(width="100%", max_width="46em")
+
+
+class Picture(anywidget.AnyWidget):
+    """A PNG with alternative text (`ipywidgets.Image` has none) that reports where it is grabbed."""
+
+    _esm = STATIC / "picture.js"
+    png = traitlets.Bytes(b"").tag(sync=True)
+    alt = traitlets.Unicode("").tag(sync=True)
+    width = traitlets.Int(0).tag(sync=True)
+    grabbable = traitlets.Bool(False).tag(sync=True)
+    pointer = traitlets.List([]).tag(sync=True)
+    """Where it was last grabbed: shares of the width and the height, from the top left."""
+
+    def show(self, still: Still) -> None:
+        """Replace the picture and its text in one message."""
+        with self.hold_sync():
+            self.png, self.alt, self.width = still.png, still.alt, still.width
+
+
+def slider(
+    label: str, start: float, low: float, high: float, step: float, *, digits: int | None = None
+) -> widgets.FloatSlider:
+    """A slider of real numbers.
+
+    Args:
+        label: What a student reads beside it, with the unit.
+        start: Value at the beginning and after a reset.
+        low, high: The ends, both included.
+        step: Distance between two values, above 0.
+        digits: Digits shown after the point; by default as many as `step` needs.
+    """
+    if not low < high or not low <= start <= high:
+        raise ValueError(f"start is {start}, low {low}, high {high}; expected low <= start <= high, low < high")
+    checks.positive("step", float(step))
+    digits = max(0, math.ceil(-math.log10(step) - 1e-9)) if digits is None else digits
+    return widgets.FloatSlider(
+        start, min=low, max=high, step=step, description=label, readout_format=f".{digits}f", style=_WIDE, layout=_ROW
+    )
+
+
+def choice_slider(label: str, start: Any, options: list[Any]) -> widgets.SelectionSlider:
+    """A slider over a few given values, each shown as itself or as (text, value)."""
+    return widgets.SelectionSlider(options=options, value=start, description=label, style=_WIDE, layout=_ROW)
+
+
+def choice(label: str, start: Any, options: list[Any]) -> widgets.ToggleButtons:
+    """Buttons of which one is pressed."""
+    return widgets.ToggleButtons(options=options, value=start, description=label, style=_WIDE, layout=_ROW)
+
+
+class Grab(NamedTuple):
+    """Lets the pointer drag a control in the picture itself."""
+
+    control: str
+    """Name of the control that follows the pointer."""
+    axes: Any
+    """The Matplotlib axes whose x axis the control moves along."""
+
+
+class Panel(widgets.VBox):
+    """Controls over a picture that follows them.
+
+    Args:
+        compute: A pure function of the control values, by name, that returns what to draw.
+        drawing: Draws it; called with what `compute` returns.
+        controls: Name to control, in the order from top to bottom.
+        grab: Which control the pointer drags in the picture, if any.
+        describe: Turns what was drawn into a line of numbers under the picture, if wanted.
+    """
+
+    def __init__(
+        self,
+        compute: Callable[..., Any],
+        drawing: Drawing[Any],
+        controls: Mapping[str, widgets.ValueWidget],
+        *,
+        grab: Grab | None = None,
+        describe: Callable[[Any], str] | None = None,
+    ):
+        self.compute, self.drawing, self.controls = compute, drawing, dict(controls)
+        self._describe = describe
+        self._start = {name: control.value for name, control in self.controls.items()}
+        what = compute(**self._start)
+        self.first = drawing(what)
+        """The picture at the start, also stored for readers without a kernel."""
+        self.picture = Picture(grabbable=grab is not None)
+        self.picture.show(self.first)
+        self.numbers = widgets.HTML(self._line(what))
+        self.message = widgets.HTML()
+        self.reset = widgets.Button(description="Reset", tooltip="Back to the start", icon="undo")
+        self.reset.on_click(lambda _: self._back())
+        self._paused = False
+        for control in self.controls.values():
+            control.observe(lambda _: self._redraw(), "value")
+        if grab:
+            self.picture.observe(lambda change: self._grabbed(grab, change["new"]), "pointer")
+        parts = [*self.controls.values(), self.reset, self.picture, self.numbers, self.message]
+        super().__init__(parts)
+
+    def values(self) -> dict[str, Any]:
+        """The control values as they are now."""
+        return {name: control.value for name, control in self.controls.items()}
+
+    def _line(self, what: Any) -> str:
+        return f"<samp>{html.escape(self._describe(what))}</samp>" if self._describe else ""
+
+    def _redraw(self) -> None:
+        if self._paused:
+            return
+        try:
+            what = self.compute(**self.values())
+            self.picture.show(self.drawing(what))
+            self.numbers.value = self._line(what)
+            self.message.value = ""
+        except Exception as error:  # whatever it is, the student must see it here and not in a hidden log
+            told = html.escape(f"{type(error).__name__}: {error}")
+            self.message.value = f'<b role="alert">This picture could not be drawn.</b> <samp>{told}</samp>'
+
+    def _back(self) -> None:
+        self._paused = True
+        try:
+            for name, control in self.controls.items():
+                control.value = self._start[name]
+        finally:
+            self._paused = False
+        self._redraw()
+
+    def _grabbed(self, grab: Grab, where: list[float]) -> None:
+        control = self.controls[grab.control]
+        x, _ = self.drawing.data_at(grab.axes, *where)
+        control.value = min(max(x, control.min), control.max)
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        return _with_still(super()._repr_mimebundle_(**kwargs), self.first)
+
+
+def _with_still(bundle: Any, still: Still, live_html: str | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A widget's MIME bundle and, for readers without a kernel, its first picture."""
+    data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
+    plain, plain_metadata = still._repr_mimebundle_()
+    if live_html is not None:
+        plain["text/html"] = live_html
+    return {**plain, WIDGET_VIEW: data[WIDGET_VIEW]}, {**metadata, **plain_metadata}
