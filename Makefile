@@ -16,7 +16,7 @@ EXPLICIT = --explicit
 endif
 
 # The server talks to this computer only, and JupyterLab asks nobody for news, updates or extensions.
-LAB_FLAGS = --ServerApp.ip=127.0.0.1 \
+LAB_FLAGS = --ServerApp.ip=127.0.0.1 --ServerApp.root_dir="$(CURDIR)" \
 	--LabApp.news_url=None \
 	--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
 	--LabApp.extension_manager=readonly

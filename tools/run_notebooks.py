@@ -48,6 +48,8 @@ def execute(notebook: NotebookNode, folder: Path) -> None:
         timeout=CELL_TIMEOUT_S,
         record_timing=False,
         store_widget_state=False,
+        # Every kernel would warn that it listens on this computer's own TCP ports.
+        extra_arguments=["--log-level=ERROR"],
         resources={"metadata": {"path": str(folder)}},
     )
     client.execute()
