@@ -24,7 +24,7 @@ LINES = {BLUE: "-", ORANGE: "--", GREEN: "-.", PURPLE: ":", INK: "-"}
 _DPI = 144
 _SHOWN_DPI = 96  # a figure of 8 inches is 768 CSS pixels wide, and sharp on a dense screen
 
-STYLE = {
+STYLE: Any = {
     "figure.facecolor": PAPER,
     "axes.facecolor": PAPER,
     "axes.edgecolor": FAINT,

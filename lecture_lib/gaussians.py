@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from lecture_lib import checks
@@ -16,7 +17,9 @@ from lecture_lib import checks
 LOG_2PI = math.log(2 * math.pi)
 
 
-def normal_log_prob(x: Any, mean: Any, log_var: Any) -> Float[Array, "..."]:
+def normal_log_prob(
+    x: Float[ArrayLike, "..."], mean: Float[ArrayLike, "..."], log_var: Float[ArrayLike, "..."]
+) -> Float[Array, "..."]:
     """Log-density of N(mean, exp(log_var)) at x, elementwise, in nats.
 
     Args:
@@ -36,7 +39,9 @@ def normal_log_prob(x: Any, mean: Any, log_var: Any) -> Float[Array, "..."]:
     return -0.5 * (LOG_2PI + log_var + (x - mean) ** 2 * jnp.exp(-log_var))
 
 
-def kl_standard_normal(mean: Any, log_var: Any) -> Float[Array, "..."]:
+def kl_standard_normal(
+    mean: Float[ArrayLike, "*batch latent"], log_var: Float[ArrayLike, "*batch latent"]
+) -> Float[Array, "*batch"]:
     """KL(N(mean, exp(log_var)) || N(0, I)), in nats, summed over the last axis.
 
     sum_i (exp(s_i) - (1 + s_i) + m_i^2) / 2 with s the log-variance: half of the sum on the lecture's
@@ -58,7 +63,12 @@ def kl_standard_normal(mean: Any, log_var: Any) -> Float[Array, "..."]:
     return 0.5 * jnp.sum(jnp.expm1(log_var) - log_var + mean**2, axis=-1)
 
 
-def kl_normal(mean_q: Any, log_var_q: Any, mean_p: Any, log_var_p: Any) -> Float[Array, "..."]:
+def kl_normal(
+    mean_q: Float[ArrayLike, "*batch latent"],
+    log_var_q: Float[ArrayLike, "*batch latent"],
+    mean_p: Float[ArrayLike, "*batch latent"],
+    log_var_p: Float[ArrayLike, "*batch latent"],
+) -> Float[Array, "*batch"]:
     """KL(q || p) between two diagonal Gaussians, in nats, summed over the last axis.
 
     Args:
@@ -81,7 +91,9 @@ def kl_normal(mean_q: Any, log_var_q: Any, mean_p: Any, log_var_p: Any) -> Float
     return 0.5 * jnp.sum(jnp.expm1(s) - s + (mean_q - mean_p) ** 2 * jnp.exp(-log_var_p), axis=-1)
 
 
-def reparameterise(key: PRNGKeyArray, mean: Any, log_var: Any) -> Float[Array, "..."]:
+def reparameterise(
+    key: PRNGKeyArray, mean: Float[ArrayLike, "*shape"], log_var: Float[ArrayLike, "*shape"]
+) -> Float[Array, "*shape"]:
     """Draw z = mean + exp(log_var / 2) * eps with eps ~ N(0, I) (lecture: c = exp(sigma) e + m).
 
     Args:

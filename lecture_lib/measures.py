@@ -37,7 +37,7 @@ def nearest_moon(images: Any) -> NearestMoon:
         ValueError: The shape is not that of square pictures, or a value is not finite.
     """
     images = np.asarray(images, np.float64)
-    size = int(round(images.shape[-1] ** 0.5)) if images.ndim == 2 else 0
+    size = round(images.shape[-1] ** 0.5) if images.ndim == 2 else 0
     if images.ndim != 2 or size < 8 or size**2 != images.shape[1]:
         raise ValueError(f"images has shape {images.shape}; expected (n, size * size) with size at least 8")
     checks.finite("images", images)

@@ -8,11 +8,13 @@ law gives a full moon without the shaded rim of a billiard ball, as the real one
 """
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from lecture_lib import checks
@@ -62,7 +64,9 @@ def _sphere(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return normals.astype(np.float32), inside.astype(np.float32), mare.astype(np.float32)
 
 
-def render(phase_angle: Any, size: int = 32, *, maria: float = 1.0) -> Float[Array, "size size"]:
+def render(
+    phase_angle: Float[ArrayLike, ""], size: int = 32, *, maria: float = 1.0
+) -> Float[Array, "size size"]:
     """Render the Moon as it looks at a phase angle.
 
     Args:
@@ -83,7 +87,7 @@ def render(phase_angle: Any, size: int = 32, *, maria: float = 1.0) -> Float[Arr
     checks.whole("size", size, low=8)
     if np.shape(phase_angle) != ():
         raise ValueError(
-            f"phase_angle has shape {np.shape(phase_angle)}; expected one number (use jax.vmap or render_many)"
+            f"phase_angle has shape {np.shape(phase_angle)}; expected one number (for many: render_many)"
         )
     if not checks.is_traced(phase_angle):
         checks.finite("phase_angle", np.float64(_number("phase_angle", phase_angle)))
@@ -105,7 +109,9 @@ def _render_all(phase_angles: Float[Array, " n"], size: int, maria: float) -> Fl
     return jax.lax.map(lambda angle: render(angle, size, maria=maria), phase_angles)
 
 
-def render_many(phase_angles: Any, size: int = 32, *, maria: float = 1.0) -> Float[Array, "n size size"]:
+def render_many(
+    phase_angles: Float[ArrayLike, " n"] | Sequence[float], size: int = 32, *, maria: float = 1.0
+) -> Float[Array, "n size size"]:
     """Render one Moon for each phase angle, shape (n,), degrees; see `render`.
 
     Raises:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import anywidget
 import jax
+import jax.numpy as jnp
 import numpy as np
 import traitlets
 from flax import nnx
@@ -55,14 +56,16 @@ class MoonSlider(anywidget.AnyWidget):
         size = round(images.shape[-1] ** 0.5)
         if images.ndim != 2 or len(images) != len(phases) or size**2 != images.shape[1]:
             raise ValueError(
-                f"images has shape {images.shape}; expected ({len(phases)}, size * size): one for each of phases"
+                f"images has shape {images.shape}; expected ({len(phases)}, size * size), one for each phase"
             )
         true_phases, true = measures.true_moons(size, _TRUE_STEP)
         floats, lines = [true.astype("<f4").ravel()], []
         for name, model in models.items():
             sizes, activations, weights = decoder_weights(model.decoder)
             if sizes[0] != 1 or sizes[-1] != size**2:
-                raise ValueError(f"{name}: its decoder goes from {sizes[0]} to {sizes[-1]}; expected 1 to {size**2}")
+                raise ValueError(
+                    f"{name}: its decoder goes from {sizes[0]} to {sizes[-1]}; expected 1 to {size**2}"
+                )
             codes = moon_trials.codes_of(model, images)
             low, high = code_line(codes)
             lines.append(
@@ -98,7 +101,7 @@ class MoonSlider(anywidget.AnyWidget):
         """The present picture by JAX and Matplotlib, for readers without a kernel."""
         pictures, titles, told = [], [], []
         for name, code in self.codes().items():
-            image = np.asarray(self._models[name].decoder(np.full((1, 1), code, np.float32)))
+            image = np.asarray(self._models[name].decoder(jnp.full((1, 1), code)))
             near = measures.nearest_moon(image)
             truth = measures.true_moons(self.data["size"])[1][near.phase[0]]
             pictures += [image[0], truth]
@@ -119,9 +122,11 @@ class MoonSlider(anywidget.AnyWidget):
         home = f"moon-slider-{self.model_id}"
         return (
             f'<div id="{html.escape(home)}">{self.still().as_html()}</div><style>{css}</style>'
-            f'<script type="module">\nconst {{ default: widget }} = await import("data:text/javascript;base64,{script}");\n'
+            '<script type="module">\nconst { default: widget } = await import('
+            f'"data:text/javascript;base64,{script}");\n'
             f"const state = {json.dumps(state)};\n"
-            f'state.weights = new DataView(Uint8Array.from(atob("{weights}"), (c) => c.charCodeAt(0)).buffer);\n'
+            f'const bytes = Uint8Array.from(atob("{weights}"), (c) => c.charCodeAt(0));\n'
+            "state.weights = new DataView(bytes.buffer);\n"
             "const model = { get: (name) => state[name], set: (name, value) => (state[name] = value), "
             "on: () => {}, save_changes: () => {} };\n"
             f'const el = document.getElementById("{html.escape(home)}");\nel.replaceChildren();\n'
@@ -143,11 +148,13 @@ def decoder_weights(decoder: Decoder) -> tuple[list[int], list[str], np.ndarray]
         if isinstance(layer, nnx.Linear):
             sizes.append(layer.out_features)
             activations.append("linear")
-            floats += [np.asarray(layer.kernel[...]).ravel(), np.asarray(layer.bias[...]).ravel()]
+            floats += [np.asarray(part).ravel() for part in jax.tree.leaves((layer.kernel, layer.bias))]
         elif layer in _NAMES:
             activations[-1] = _NAMES[layer]
         else:
-            raise ValueError(f"activation {layer} is not known in the browser; expected {list(_NAMES.values())}")
+            raise ValueError(
+                f"activation {layer} is not known in the browser; expected {list(_NAMES.values())}"
+            )
     return sizes, activations, np.concatenate(floats).astype("<f4")
 
 
@@ -199,7 +206,9 @@ def retrain(noise_sd: float, kl_weight: float, steepness: float, seed: int) -> R
     low, high = code_line(codes)
     grid = np.linspace(low, high, 14, dtype=np.float32)[:-1] + (high - low) / 26
     seen = np.asarray(fitted.model.decoder(grid[:, None]))
-    between = np.asarray(fitted.model.decoder(np.full((1, 1), (codes.mean[0] + codes.mean[2]) / 2, np.float32)))
+    between = np.asarray(
+        fitted.model.decoder(np.full((1, 1), (codes.mean[0] + codes.mean[2]) / 2, np.float32))
+    )
     trial = moon_trials.judge(codes.mean[None], between, (x[0] + x[2]) / 2)
     return Retrained(
         codes,
@@ -214,19 +223,26 @@ def retrain(noise_sd: float, kl_weight: float, steepness: float, seed: int) -> R
 
 @figures.styled
 def retrain_panel() -> Panel:
-    """Sliders for the decoder's noise, the weight of the KL, the decoder's steepness and the seed; each trains anew."""
+    """Sliders for the decoder's noise, the KL's weight, the steepness, the seed; each trains a VAE anew."""
     phases = moon_trials.FIVE_PHASES
     fig, (top, bottom) = figures.figure(8, 3.2, nrows=2, sharex=True, height_ratios=[2.7, 1])
     colours = [BLUE, ORANGE, GREEN, figures.PURPLE, figures.SKY]
     bands = [top.fill([0, 0], [0, 0], color=c, alpha=0.3)[0] for c in colours]
-    marks = [top.plot([0, 0], [0, 1], color=c, ls=s)[0] for c, s in zip(colours, ["-", "--", "-.", ":", "-"], strict=True)]
+    marks = [
+        top.plot([0, 0], [0, 1], color=c, ls=s)[0]
+        for c, s in zip(colours, ["-", "--", "-.", ":", "-"], strict=True)
+    ]
     names = [top.text(0, 1.05, f"{phase}°", ha="center") for phase in phases]
-    top.set(title="Codes of the five training moons, with their noise (one bell a moon)", ylim=(0, 1.36), yticks=[])
+    top.set(
+        title="Codes of the five training moons, with their noise (one bell a moon)",
+        ylim=(0, 1.36),
+        yticks=[],
+    )
     top.tick_params(bottom=False, labelbottom=False)
     top.spines["left"].set_visible(False)
     picture = bottom.imshow(np.zeros((SIZE, 13 * SIZE)), cmap="gray", vmin=0, vmax=1, aspect="auto")
     bottom.set(xlabel="code z, left to right; below each place the moon decoded there", yticks=[])
-    bottom.set_xlim(0, 1)
+    bottom.set_xlim(-0.025, 1.025)
 
     def update(what: Retrained) -> None:
         low, high = what.ends
@@ -244,20 +260,25 @@ def retrain_panel() -> Panel:
 
     def alt(what: Retrained) -> str:
         codes = ", ".join(f"{p} degrees at {c:.2f}" for p, c in zip(phases, what.codes.mean, strict=True))
-        return f"Codes of the training moons with noise bells ({codes}) above a strip of decoded moons. {say(what)}"
+        return f"Codes of the training moons with noise bells ({codes}) above decoded moons. {say(what)}"
 
     def say(what: Retrained) -> str:
         assert what.codes.sd is not None
         return (
-            f"in phase order: {'yes' if what.in_order else 'NO'} | half-way between full and half: nearest true moon "
-            f"{what.midpoint.phase[0]}°, {what.midpoint.distance[0]:.3f} away (cross-fade: {what.to_crossfade:.3f} away) | "
-            f"mean sd of the noise {what.codes.sd.mean():.3f} | reconstruction error {what.error:.3f}"
+            f"in phase order: {'yes' if what.in_order else 'NO'} | half-way between full and half: nearest true "
+            f"moon {what.midpoint.phase[0]}°, {what.midpoint.distance[0]:.3f} away (cross-fade: "
+            f"{what.to_crossfade:.3f} away) | mean sd of the noise {what.codes.sd.mean():.3f} | "
+            f"reconstruction error {what.error:.3f}"
         )
 
     moving = [*bands, *marks, *names, picture, bottom.xaxis]
     controls = {
-        "noise_sd": choice_slider("decoder's noise (sd of a pixel)", 2.0, [0.2, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0]),
-        "kl_weight": choice_slider("weight of the KL term (1 = VAE)", 1.0, [0.0, 0.01, 0.1, 0.3, 1.0, 3.0, 10.0]),
+        "noise_sd": choice_slider(
+            "decoder's noise (sd of a pixel)", 2.0, [0.2, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0]
+        ),
+        "kl_weight": choice_slider(
+            "weight of the KL term (1 = VAE)", 1.0, [0.0, 0.01, 0.1, 0.3, 1.0, 3.0, 10.0]
+        ),
         "steepness": choice_slider("decoder's steepness at the start", 30.0, [1.0, 3.0, 10.0, 30.0, 100.0]),
         "seed": choice_slider("seed", 0, list(range(10))),
     }
@@ -293,13 +314,19 @@ def penalty(s: float, m: float) -> Penalty:
 
 @figures.styled
 def penalty_panel() -> Panel:
-    """The curves exp(s), 1 + s, their difference, and m^2, with markers that move; the densities beside them."""
+    """The curves exp(s), 1 + s, their difference, and m^2, with moving markers; the densities beside them."""
     fig, (left, middle, right) = figures.figure(8, 3.1, ncols=3, width_ratios=[1.25, 0.9, 1.1])
     s = np.linspace(-3, 2, 201)
     left.plot(s, np.exp(s), "-", color=BLUE, label="exp(s)")
     left.plot(s, 1 + s, "--", color=ORANGE, label="1 + s")
     left.plot(s, np.exp(s) - (1 + s), "-.", color=GREEN, label="difference")
-    left.set(title="Blue, red and green curve", xlabel="s = log-variance", ylabel="value", ylim=(-2.2, 5), xlim=(-3, 2))
+    left.set(
+        title="Blue, red and green curve",
+        xlabel="s = log-variance",
+        ylabel="value",
+        ylim=(-2.2, 5),
+        xlim=(-3, 2),
+    )
     left.legend(loc="upper left")
     m = np.linspace(-3, 3, 121)
     middle.plot(m, m**2, color=figures.PURPLE)
@@ -322,14 +349,15 @@ def penalty_panel() -> Panel:
 
     def say(what: Penalty) -> str:
         return (
-            f"slide: exp(s) - (1 + s) + m² = {what.slide:.4f}, half of it {what.slide / 2:.4f} | exact KL of N(m, exp(s)): "
-            f"{what.kl:.4f} nats | if e is multiplied by exp(s), as drawn: {what.kl_drawn:.4f} nats"
+            f"slide: exp(s) - (1 + s) + m² = {what.slide:.4f}, half of it {what.slide / 2:.4f} | exact KL of "
+            f"N(m, exp(s)): {what.kl:.4f} nats | if e is multiplied by exp(s), "
+            f"as drawn: {what.kl_drawn:.4f} nats"
         )
 
     def alt(what: Penalty) -> str:
         return (
-            f"Curves exp(s), 1 + s and their difference, lowest at s = 0, with markers at s = {what.s:.2f}; m squared with "
-            f"a marker at m = {what.m:.2f}; the density of q beside the standard normal. {say(what)}"
+            f"Curves exp(s), 1 + s and their difference, lowest at s = 0, with markers at s = {what.s:.2f}; "
+            f"m squared with a marker at m = {what.m:.2f}; the density of q beside the prior. {say(what)}"
         )
 
     controls = {

@@ -45,7 +45,7 @@ class Trial(NamedTuple):
     to_crossfade: np.ndarray
     """Distance from that picture to the cross-fade: the mean of the full and the half moon."""
     is_moon: np.ndarray
-    """Whether it is an in-between moon: 15 to 75 degrees, and nearer to a true moon than to the cross-fade."""
+    """Whether it is an in-between moon: 15 to 75 degrees, nearer to that one than to the cross-fade."""
 
 
 def moons(phases: Any) -> Float[Array, "n pixels"]:
@@ -150,7 +150,8 @@ def table(trials: dict[str, Trial]) -> str:
         n = len(t.in_order)
         low, high = np.min(t.midpoint.phase), np.max(t.midpoint.phase)
         lines.append(
-            f"{name:{width}}   {t.in_order.sum():>4}/{n:<3}   {t.is_moon.sum():>9}/{n:<5}   {low:>5}-{high:<7}   "
-            f"{np.median(t.midpoint.distance):>12.3f}   {np.median(t.to_crossfade):>13.3f}"
+            f"{name:{width}}   {t.in_order.sum():>4}/{n:<3}   {t.is_moon.sum():>9}/{n:<5}   "
+            f"{low:>5}-{high:<7}   {np.median(t.midpoint.distance):>12.3f}   "
+            f"{np.median(t.to_crossfade):>13.3f}"
         )
     return "\n".join(lines)

@@ -5,11 +5,13 @@ perceptron, so that a student can read it in a minute.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from lecture_lib import checks, gaussians
@@ -17,7 +19,7 @@ from lecture_lib import checks, gaussians
 Activation = Callable[[Array], Array]
 
 
-class Fixed(nnx.Variable):
+class Fixed(nnx.Variable[Array]):
     """A number that belongs to a model but is not trained: it can change without a new compilation."""
 
 
@@ -34,7 +36,7 @@ def mlp(sizes: Sequence[int], activation: Activation, rngs: nnx.Rngs) -> nnx.Seq
     for size in sizes:
         checks.whole("sizes", size, low=1)
     layers: list[Any] = []
-    for i, (m, n) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for i, (m, n) in enumerate(pairwise(sizes)):
         layers += [activation] if i else []
         layers += [nnx.Linear(m, n, rngs=rngs)]
     return nnx.Sequential(*layers)
@@ -73,6 +75,7 @@ class Encoder(nnx.Module):
         self.layers = mlp([pixels, *hidden, 2 * latent], activation, rngs)
 
     def __call__(self, x: Float[Array, "batch pixels"]) -> Posterior:
+        """q(z|x) of each image."""
         checks.floating("x", x)
         checks.last_axis("x", x, self.pixels)
         mean, log_var = jnp.split(self.layers(x), 2, axis=-1)
@@ -100,18 +103,19 @@ class Decoder(nnx.Module):
         hidden: Sequence[int] = (64,),
         *,
         activation: Activation = nnx.tanh,
-        steepness: Any = None,
+        steepness: float | None = None,
         rngs: nnx.Rngs,
     ):
         self.latent, self.pixels = latent, pixels
         self.layers = mlp([latent, *hidden, pixels], activation, rngs)
         if steepness is not None:
             checks.positive("steepness", steepness)
-            first = self.layers.layers[0]
+            first: Any = self.layers.layers[0]
             for variable in (first.kernel, first.bias):
                 variable[...] = steepness * jax.random.normal(rngs.params(), variable.shape)
 
     def __call__(self, z: Float[Array, "batch latent"]) -> Float[Array, "batch pixels"]:
+        """The picture of each code: pixel means, or logits for a Bernoulli likelihood."""
         checks.floating("z", z)
         checks.last_axis("z", z, self.latent)
         return self.layers(z)
@@ -136,7 +140,7 @@ class Autoencoder(nnx.Module):
         hidden: Sequence[int] = (64,),
         *,
         activation: Activation = nnx.tanh,
-        steepness: Any = None,
+        steepness: float | None = None,
         rngs: nnx.Rngs,
     ):
         self.pixels, self.latent = pixels, latent
@@ -152,6 +156,7 @@ class Autoencoder(nnx.Module):
         return self.encoder(x)
 
     def __call__(self, x: Float[Array, "batch pixels"]) -> Float[Array, "batch pixels"]:
+        """Each image encoded and decoded."""
         return self.decoder(self.encode(x))
 
 
@@ -182,8 +187,8 @@ class VAE(nnx.Module):
         *,
         activation: Activation = nnx.tanh,
         likelihood: Literal["gaussian", "bernoulli"] = "gaussian",
-        noise_sd: Any = 1.0,
-        steepness: Any = None,
+        noise_sd: Float[ArrayLike, ""] | Literal["learned"] = 1.0,
+        steepness: float | None = None,
         rngs: nnx.Rngs,
     ):
         if likelihood not in ("gaussian", "bernoulli"):
@@ -196,7 +201,7 @@ class VAE(nnx.Module):
         if isinstance(noise_sd, str):
             if noise_sd != "learned":
                 raise ValueError(f"noise_sd is {noise_sd!r}; expected a number above 0 or 'learned'")
-            self.noise_log_var: nnx.Variable = nnx.Param(jnp.zeros(()))
+            self.noise_log_var: nnx.Variable[Array] = nnx.Param(jnp.zeros(()))
         else:
             checks.positive("noise_sd", noise_sd)
             self.noise_log_var = Fixed(2 * jnp.log(jnp.asarray(noise_sd, jnp.float32)))

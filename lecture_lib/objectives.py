@@ -5,10 +5,11 @@ over pixels and latent dimensions and kept apart for each x; a loss is the mean 
 no hidden weight: `beta` is 1 unless the caller says otherwise.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from lecture_lib import checks, gaussians
@@ -29,8 +30,12 @@ class ELBO(NamedTuple):
         return self.reconstruction - self.kl
 
 
-def gaussian_log_likelihood(x: Any, mean: Any, log_var: Any) -> Float[Array, " batch"]:
-    """log N(x; mean, exp(log_var) I), summed over the last axis.
+def gaussian_log_likelihood(
+    x: Float[ArrayLike, "batch pixels"],
+    mean: Float[ArrayLike, "batch pixels"],
+    log_var: Float[ArrayLike, "*pixelwise"],
+) -> Float[Array, " batch"]:
+    """Log-density log N(x; mean, exp(log_var) I), summed over the last axis.
 
     Args:
         x: Shape (batch, pixels).
@@ -47,8 +52,10 @@ def gaussian_log_likelihood(x: Any, mean: Any, log_var: Any) -> Float[Array, " b
     return gaussians.normal_log_prob(x, mean, log_var).sum(axis=-1)
 
 
-def bernoulli_log_likelihood(x: Any, logits: Any) -> Float[Array, " batch"]:
-    """sum x log p + (1 - x) log(1 - p) with p = sigmoid(logits), over the last axis.
+def bernoulli_log_likelihood(
+    x: Float[ArrayLike, "batch pixels"], logits: Float[ArrayLike, "batch pixels"]
+) -> Float[Array, " batch"]:
+    """Sum of x log p + (1 - x) log(1 - p) with p = sigmoid(logits), over the last axis.
 
     It takes *logits*: the sigmoid is inside, once. It is a normalised density for pixels that are 0 or 1;
     for grey pixels it is the usual cross-entropy but no density (Loaiza-Ganem and Cunningham 2019).
@@ -70,15 +77,17 @@ def bernoulli_log_likelihood(x: Any, logits: Any) -> Float[Array, " batch"]:
     return jnp.sum(x * jax.nn.log_sigmoid(logits) + (1 - x) * jax.nn.log_sigmoid(-logits), axis=-1)
 
 
-def log_likelihood_given_z(vae: VAE, x: Any, z: Any) -> Float[Array, " batch"]:
-    """log p(x|z) of the VAE's decoder, in nats; x (batch, pixels), z (batch, latent)."""
+def log_likelihood_given_z(
+    vae: VAE, x: Float[Array, "batch pixels"], z: Float[Array, "batch latent"]
+) -> Float[Array, " batch"]:
+    """Log-density log p(x|z) of the VAE's decoder, in nats; x (batch, pixels), z (batch, latent)."""
     decoded = vae.decoder(z)
     if vae.likelihood == "bernoulli":
         return bernoulli_log_likelihood(x, decoded)
     return gaussian_log_likelihood(x, decoded, vae.noise_log_var[...])
 
 
-def elbo(vae: VAE, x: Any, *, key: PRNGKeyArray) -> ELBO:
+def elbo(vae: VAE, x: Float[Array, "batch pixels"], *, key: PRNGKeyArray) -> ELBO:
     """The evidence lower bound of each x, with one draw of z.
 
     L_b = E_q[log p(x|z)] - KL(q(z|x) || p(z)) (lecture slide "Maximizing Likelihood"; Kingma and Welling
@@ -100,7 +109,9 @@ def elbo(vae: VAE, x: Any, *, key: PRNGKeyArray) -> ELBO:
     return ELBO(log_likelihood_given_z(vae, x, z), gaussians.kl_standard_normal(*q))
 
 
-def negative_elbo(vae: VAE, x: Any, key: PRNGKeyArray, *, beta: Any = 1.0) -> tuple[Array, dict[str, Array]]:
+def negative_elbo(
+    vae: VAE, x: Float[Array, "batch pixels"], key: PRNGKeyArray, *, beta: Float[ArrayLike, ""] = 1.0
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """The VAE's loss for `training.fit`: mean over the batch of -(reconstruction - beta * kl).
 
     Args:
@@ -119,7 +130,9 @@ def negative_elbo(vae: VAE, x: Any, key: PRNGKeyArray, *, beta: Any = 1.0) -> tu
     return -(reconstruction - beta * kl), {"reconstruction": reconstruction, "kl": kl, "sd": sd}
 
 
-def squared_error(model: Autoencoder, x: Any, key: PRNGKeyArray) -> tuple[Array, dict[str, Array]]:
+def squared_error(
+    model: Autoencoder, x: Float[Array, "batch pixels"], key: PRNGKeyArray
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """The auto-encoder's loss for `training.fit`: squared error, summed over pixels, mean over the batch.
 
     It is -log N(x; decoded, I/2) up to a constant. `key` is not used; `fit` hands one to every loss.

@@ -34,7 +34,7 @@ class Picture(anywidget.AnyWidget):
     alt = traitlets.Unicode("").tag(sync=True)
     width = traitlets.Int(0).tag(sync=True)
     grabbable = traitlets.Bool(False).tag(sync=True)
-    pointer = traitlets.List([]).tag(sync=True)
+    pointer: Any = traitlets.List([]).tag(sync=True)
     """Where it was last grabbed: shares of the width and the height, from the top left."""
 
     def show(self, still: Still) -> None:
@@ -56,11 +56,20 @@ def slider(
         digits: Digits shown after the point; by default as many as `step` needs.
     """
     if not low < high or not low <= start <= high:
-        raise ValueError(f"start is {start}, low {low}, high {high}; expected low <= start <= high, low < high")
+        raise ValueError(
+            f"start is {start}, low {low}, high {high}; expected low <= start <= high, low < high"
+        )
     checks.positive("step", float(step))
     digits = max(0, math.ceil(-math.log10(step) - 1e-9)) if digits is None else digits
     return widgets.FloatSlider(
-        start, min=low, max=high, step=step, description=label, readout_format=f".{digits}f", style=_WIDE, layout=_ROW
+        start,
+        min=low,
+        max=high,
+        step=step,
+        description=label,
+        readout_format=f".{digits}f",
+        style=_WIDE,
+        layout=_ROW,
     )
 
 
@@ -160,7 +169,9 @@ class Panel(widgets.VBox):
         return _with_still(super()._repr_mimebundle_(**kwargs), self.first)
 
 
-def _with_still(bundle: Any, still: Still, live_html: str | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+def _with_still(
+    bundle: Any, still: Still, live_html: str | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """A widget's MIME bundle and, for readers without a kernel, its first picture."""
     data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
     plain, plain_metadata = still._repr_mimebundle_()

@@ -20,6 +20,8 @@ from lecture_lib import checks
 M = TypeVar("M", bound=nnx.Module)
 Loss = Callable[..., tuple[Any, dict[str, Any]]]
 """loss(model, batch, key, **hyper) -> (loss, metrics): a scalar and a dict of scalars to be followed."""
+Schedule = Callable[[Any], Any]
+"""From the share of steps done, in [0, 1), to a factor of the learning rate."""
 
 ADAM = optax.scale_by_adam()
 """Adam (Kingma and Ba 2015) without its learning rate. One object, shared: a fresh one recompiles."""
@@ -78,7 +80,20 @@ class _Carry(NamedTuple):
     moments: Any
 
 
-def _step(graphdef, loss, transform, schedule, batch_size, data, hyper, rate, steps, key, carry, i):
+def _step(
+    graphdef: Any,
+    loss: Loss,
+    transform: optax.GradientTransformation,
+    schedule: Schedule,
+    batch_size: int | None,
+    data: Any,
+    hyper: dict[str, Any],
+    rate: Any,
+    steps: Any,
+    key: PRNGKeyArray,
+    carry: _Carry,
+    i: Any,
+) -> tuple[_Carry, tuple[Any, dict[str, Any]]]:
     """One update of one model: its new carry, and the loss and metrics before the update."""
     key_batch, key_loss = jax.random.split(jax.random.fold_in(key, i))
     if batch_size is None:
@@ -87,7 +102,7 @@ def _step(graphdef, loss, transform, schedule, batch_size, data, hyper, rate, st
         rows = jax.random.randint(key_batch, (batch_size,), 0, len(jax.tree.leaves(data)[0]))
         batch = jax.tree.map(lambda leaf: leaf[rows], data)
 
-    def of_params(params):
+    def of_params(params: Any) -> tuple[Any, dict[str, Any]]:
         value, metrics = loss(nnx.merge(graphdef, params, carry.rest), batch, key_loss, **hyper)
         return value, metrics
 
@@ -103,36 +118,36 @@ def _step(graphdef, loss, transform, schedule, batch_size, data, hyper, rate, st
     static_argnames=("graphdef", "loss", "transform", "schedule", "batch_size", "longest", "many"),
 )
 def _chunk(
-    carry,
-    data,
-    hyper,
-    rate,
-    steps,
-    key,
-    start,
-    stop,
+    carry: _Carry,
+    data: Any,
+    hyper: dict[str, Any],
+    rate: Any,
+    steps: Any,
+    key: PRNGKeyArray,
+    start: Any,
+    stop: Any,
     *,
-    graphdef,
-    loss,
-    transform,
-    schedule,
-    batch_size,
-    longest,
-    many,
-):
+    graphdef: Any,
+    loss: Loss,
+    transform: optax.GradientTransformation,
+    schedule: Schedule,
+    batch_size: int | None,
+    longest: int,
+    many: bool,
+) -> tuple[_Carry, tuple[Any, dict[str, Any]]]:
     """Steps start to stop - 1; start and stop are traced, so that every chunk length is the same program.
 
     A `lax.scan` has its length compiled in, and XLA fuses a scan of one step otherwise than one of fifty:
-    the last bits of the result would then depend on where the chunks end. With `many` there is a leading axis of
-    models, which a `vmap` takes side by side.
+    the last bits of the result would then depend on where the chunks end. With `many` there is a leading axis
+    of models, which a `vmap` takes side by side.
     """
     step = partial(_step, graphdef, loss, transform, schedule, batch_size, data)
 
-    def run(carry, hyper, key):
+    def run(carry: _Carry, hyper: dict[str, Any], key: PRNGKeyArray) -> Any:
         like = jax.eval_shape(step, hyper, rate, steps, key, carry, start)[1]
         rows = jax.tree.map(lambda leaf: jnp.zeros((longest, *leaf.shape), leaf.dtype), like)
 
-        def body(i, both):
+        def body(i: Any, both: Any) -> Any:
             carry, rows = both
             carry, row = step(hyper, rate, steps, key, carry, i)
             return carry, jax.tree.map(lambda all_, one: all_.at[i - start].set(one), rows, row)
@@ -151,7 +166,7 @@ def fit(
     steps: int,
     batch_size: int | None = None,
     learning_rate: float = 3e-3,
-    schedule: Callable[[Any], Any] = cosine,
+    schedule: Schedule = cosine,
     transform: optax.GradientTransformation = ADAM,
     hyper: dict[str, Any] | None = None,
     on_chunk: Callable[[Progress[M]], None] | None = None,
@@ -187,7 +202,8 @@ def fit(
         TypeError, ValueError: An argument does not fit; the message names it.
         FloatingPointError: The loss was not finite; the message names the step and the last finite loss.
     """
-    graphdef, params, rest = nnx.split(model, nnx.Param, ...)
+    split: Any = nnx.split(model, nnx.Param, ...)
+    graphdef, params, rest = split
     carry = _Carry(params, rest, transform.init(params))
     static = {"graphdef": graphdef, "loss": loss, "transform": transform, "schedule": schedule, "many": False}
     return _run(
@@ -204,7 +220,7 @@ def fit_many(
     steps: int,
     batch_size: int | None = None,
     learning_rate: float = 3e-3,
-    schedule: Callable[[Any], Any] = cosine,
+    schedule: Schedule = cosine,
     transform: optax.GradientTransformation = ADAM,
     hyper: dict[str, Any] | None = None,
     chunk: int | None = None,
@@ -226,14 +242,19 @@ def fit_many(
         TypeError, ValueError, FloatingPointError: As for `fit`; the last names the run, too.
     """
     if jnp.ndim(keys) != 1 or not len(keys):
-        raise ValueError(f"keys has shape {jnp.shape(keys)}; expected (runs,), as jax.random.split makes them")
+        raise ValueError(
+            f"keys has shape {jnp.shape(keys)}; expected (runs,), as jax.random.split makes them"
+        )
     hyper = {name: jnp.asarray(value) for name, value in (hyper or {}).items()}
     for name, value in hyper.items():
         if value.shape[:1] != keys.shape:
-            raise ValueError(f"hyper[{name!r}] has shape {value.shape}; expected one value a run, {keys.shape}")
+            raise ValueError(
+                f"hyper[{name!r}] has shape {value.shape}; expected one value a run, {keys.shape}"
+            )
 
     def start(key: PRNGKeyArray) -> _Carry:
-        _, params, rest = nnx.split(build(nnx.Rngs(jax.random.fold_in(key, 0))), nnx.Param, ...)
+        split: Any = nnx.split(build(nnx.Rngs(jax.random.fold_in(key, 0))), nnx.Param, ...)
+        _, params, rest = split
         return _Carry(params, rest, transform.init(params))
 
     graphdef = nnx.graphdef(build(nnx.Rngs(0)))
@@ -253,7 +274,19 @@ class _State(NamedTuple):
     pieces: tuple[tuple[np.ndarray, dict[str, np.ndarray]], ...]
 
 
-def _run(carry, static, data, key, steps, batch_size, learning_rate, hyper, on_chunk, chunk, progress):
+def _run(
+    carry: _Carry,
+    static: dict[str, Any],
+    data: Any,
+    key: PRNGKeyArray,
+    steps: int,
+    batch_size: int | None,
+    learning_rate: float,
+    hyper: dict[str, Any],
+    on_chunk: Callable[[Progress[Any]], None] | None,
+    chunk: int | None,
+    progress: str | None,
+) -> Any:
     checks.whole("steps", steps, low=0)
     checks.positive("learning_rate", learning_rate)
     if chunk is not None:
@@ -306,7 +339,7 @@ def _check_data(data: Any, batch_size: int | None) -> None:
     if not leaves or None in sizes or len(sizes) > 1:
         shapes = [leaf.shape for leaf in leaves]
         raise ValueError(f"data has shapes {shapes}; expected arrays with the same number of examples first")
-    (n,) = sizes
+    n = leaves[0].shape[0]
     if n == 0:
         raise ValueError("data is empty; expected at least one example")
     for i, leaf in enumerate(leaves):
@@ -314,7 +347,9 @@ def _check_data(data: Any, batch_size: int | None) -> None:
     if batch_size is not None:
         checks.whole("batch_size", batch_size, low=1)
         if batch_size > n:
-            raise ValueError(f"batch_size is {batch_size}, larger than the data ({n} examples); use at most {n}")
+            raise ValueError(
+                f"batch_size is {batch_size}, larger than the data ({n} examples); use at most {n}"
+            )
 
 
 def _stop_if_diverged(losses: np.ndarray, state: _State) -> None:
@@ -335,7 +370,11 @@ def _last_finite(state: _State) -> Any:
 
 
 def _diverged(step: int, before: Any, what: str) -> str:
-    last = "there was no finite loss before it" if before is None else f"the last finite loss was {np.mean(before):.6g}"
+    last = (
+        "there was no finite loss before it"
+        if before is None
+        else f"the last finite loss was {np.mean(before):.6g}"
+    )
     return f"training diverged: {what} not finite at step {step}; {last}. Try a smaller learning rate."
 
 
