@@ -174,11 +174,8 @@ class Retrained(NamedTuple):
     ends: tuple[float, float]
     strip: np.ndarray
     """Moons decoded at evenly spaced codes, side by side, shape (size, k * size)."""
-    in_order: bool
-    midpoint: measures.NearestMoon
-    to_crossfade: float
-    error: float
-    """Root mean square error of the reconstructed training moons."""
+    trial: moon_trials.Trial
+    """The verdicts, as of a trial with one run."""
 
 
 def retrain(noise_sd: float, kl_weight: float, steepness: float, seed: int) -> Retrained:
@@ -206,19 +203,10 @@ def retrain(noise_sd: float, kl_weight: float, steepness: float, seed: int) -> R
     low, high = code_line(codes)
     grid = np.linspace(low, high, 14, dtype=np.float32)[:-1] + (high - low) / 26
     seen = np.asarray(fitted.model.decoder(grid[:, None]))
-    between = np.asarray(
-        fitted.model.decoder(np.full((1, 1), (codes.mean[0] + codes.mean[2]) / 2, np.float32))
-    )
-    trial = moon_trials.judge(codes.mean[None], between, (x[0] + x[2]) / 2)
-    return Retrained(
-        codes,
-        (low, high),
-        figures.strip(seen.reshape(-1, SIZE, SIZE), gap=0),
-        bool(trial.in_order[0]),
-        trial.midpoint,
-        float(trial.to_crossfade[0]),
-        float(measures.rms(fitted.model.decoder(codes.mean[:, None]), x).mean()),
-    )
+    decoded = fitted.model.decoder(jnp.asarray(codes.mean)[:, None])
+    between = moon_trials.halfway(fitted.model, x[0], x[2])
+    trial = moon_trials.judge(codes.mean[None], decoded[None], between[None], x, (x[0] + x[2]) / 2)
+    return Retrained(codes, (low, high), figures.strip(seen.reshape(-1, SIZE, SIZE), gap=0), trial)
 
 
 @figures.styled
@@ -263,12 +251,13 @@ def retrain_panel() -> Panel:
         return f"Codes of the training moons with noise bells ({codes}) above decoded moons. {say(what)}"
 
     def say(what: Retrained) -> str:
+        trial = what.trial
         assert what.codes.sd is not None
         return (
-            f"in phase order: {'yes' if what.in_order else 'NO'} | half-way between full and half: nearest true "
-            f"moon {what.midpoint.phase[0]}°, {what.midpoint.distance[0]:.3f} away (cross-fade: "
-            f"{what.to_crossfade:.3f} away) | mean sd of the noise {what.codes.sd.mean():.3f} | "
-            f"reconstruction error {what.error:.3f}"
+            f"in phase order: {'yes' if trial.in_order[0] else 'NO'} | half-way between full and half: "
+            f"nearest true moon {trial.midpoint.phase[0]}°, {trial.midpoint.distance[0]:.3f} away (cross-fade: "
+            f"{trial.to_crossfade[0]:.3f} away) | mean sd of the noise {what.codes.sd.mean():.3f} | "
+            f"reconstruction error {trial.error[0]:.3f}"
         )
 
     moving = [*bands, *marks, *names, picture, bottom.xaxis]

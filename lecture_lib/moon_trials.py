@@ -46,6 +46,8 @@ class Trial(NamedTuple):
     """Distance from that picture to the cross-fade: the mean of the full and the half moon."""
     is_moon: np.ndarray
     """Whether it is an in-between moon: 15 to 75 degrees, nearer to that one than to the cross-fade."""
+    error: np.ndarray
+    """Root mean square error of the reconstructed training moons."""
 
 
 def moons(phases: Any) -> Float[Array, "n pixels"]:
@@ -75,12 +77,25 @@ def loss_of(kind: Kind) -> Callable[..., Any]:
     return objectives.squared_error if kind == "auto-encoder" else objectives.negative_elbo
 
 
-def codes_of(model: Autoencoder | VAE, images: Any) -> Codes:
+def means(model: Autoencoder | VAE, images: Float[Array, "n pixels"]) -> Float[Array, "n 1"]:
+    """The code of each image: for a VAE the mean of q(z|x)."""
+    return model.encoder(images).mean if isinstance(model, VAE) else model.encode(images)
+
+
+def halfway(
+    model: Autoencoder | VAE, one: Float[Array, " pixels"], other: Float[Array, " pixels"]
+) -> Float[Array, " pixels"]:
+    """What the code half-way between those of two pictures decodes to."""
+    codes = means(model, jnp.stack([one, other]))
+    return model.decoder(codes.mean(axis=0, keepdims=True))[0]
+
+
+def codes_of(model: Autoencoder | VAE, images: Float[Array, "n pixels"]) -> Codes:
     """The code of each image, and the noise around it."""
+    sd = None
     if isinstance(model, VAE):
-        q = model.encoder(images)
-        return Codes(np.asarray(q.mean[..., 0]), np.asarray(jnp.exp(q.log_var[..., 0] / 2)))
-    return Codes(np.asarray(model.encode(images)[..., 0]), None)
+        sd = np.asarray(jnp.exp(model.encoder(images).log_var[:, 0] / 2))
+    return Codes(np.asarray(means(model, images)[:, 0]), sd)
 
 
 def run(
@@ -118,28 +133,28 @@ def run(
         steps=steps,
         progress=progress,
     ).model
-    full, half = phases.index(0.0), phases.index(90.0)
-
-    def look(model: Any) -> tuple[Array, Array]:
-        codes = model.encoder(x).mean if kind == "VAE" else model.encode(x)
-        return codes[:, 0], model.decoder((codes[full] + codes[half])[None] / 2)[0]
-
-    codes, between = jax.vmap(look)(models)
-    return judge(codes, between, (x[full] + x[half]) / 2)
+    full, half = x[phases.index(0.0)], x[phases.index(90.0)]
+    codes = jax.vmap(lambda model: means(model, x))(models)
+    decoded = jax.vmap(lambda model, z: model.decoder(z))(models, codes)
+    between = jax.vmap(lambda model: halfway(model, full, half))(models)
+    return judge(codes[..., 0], decoded, between, x, (full + half) / 2)
 
 
-def judge(codes: Any, between: Any, crossfade: Any) -> Trial:
+def judge(codes: Any, decoded: Any, between: Any, images: Any, crossfade: Any) -> Trial:
     """The verdicts on trained models.
 
     Args:
         codes: Codes of the training moons, shape (runs, n).
+        decoded: What they decode to, shape (runs, n, pixels).
+        images: The training moons, shape (n, pixels).
         between: Pictures decoded half-way between full and half moon, shape (runs, pixels).
         crossfade: The mean of the full and the half moon, shape (pixels,).
     """
     near = measures.nearest_moon(between)
     fade = measures.rms(between, crossfade)
     is_moon = (near.phase > 15) & (near.phase < 75) & (near.distance < fade)
-    return Trial(measures.in_order(codes), near, fade, is_moon)
+    error = measures.rms(decoded, images).mean(axis=-1)
+    return Trial(measures.in_order(codes), near, fade, is_moon, error)
 
 
 def table(trials: dict[str, Trial]) -> str:

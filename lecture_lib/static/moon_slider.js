@@ -54,13 +54,14 @@ function codeLine(parent, model) {
   const place = (code) => 10 + (380 * (code - model.low)) / (model.high - model.low);
   const told = model.codes.map((c, i) => `${model.phases[i]}° at ${c.toFixed(2)}${model.sds ? ` ± ${model.sds[i].toFixed(2)}` : ""}`);
   svg.setAttribute("aria-label", `Codes of the training moons: ${told.join(", ")}`);
+  const every = Math.ceil(model.codes.length / 8);
   const bands = model.codes.map((code, i) => {
     const x = place(code), half = model.sds ? Math.abs(place(code + model.sds[i]) - x) : 0;
     const points = [];
     if (half) for (let t = -3; t <= 3.001; t += 0.25) points.push(`${x + t * half},${56 - 34 * Math.exp((-t * t) / 2)}`);
     return `${half ? `<polyline points="${points.join(" ")}" class="moon-band"/>` : ""}
       <line x1="${x}" x2="${x}" y1="22" y2="56" class="moon-code"/>
-      <text x="${x}" y="${i % 2 ? 10 : 19}" text-anchor="middle">${model.phases[i]}°</text>`;
+      ${i % every ? "" : `<text x="${x}" y="${(i / every) % 2 ? 10 : 19}" text-anchor="middle">${model.phases[i]}°</text>`}`;
   });
   svg.innerHTML = `${bands.join("")}<line x1="10" x2="390" y1="56" y2="56" class="moon-axis"/>
     <text x="10" y="70">${model.low.toFixed(1)}</text><text x="390" y="70" text-anchor="end">${model.high.toFixed(1)}</text>

@@ -1,0 +1,137 @@
+"""The checks behind the exercises: they print what is right or what to look at, never a traceback.
+
+An answer of `...` stands for "not tried yet", so that an untouched notebook runs from top to bottom.
+"""
+
+import math
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lecture_lib import measures, moon_trials
+
+
+class _NotYetError(Exception):
+    """An answer that is not right; its text is the hint."""
+
+
+def _exercise(check: Callable[..., str]) -> Callable[..., None]:
+    """Print the verdict of a check, whatever the answer does."""
+
+    @wraps(check)
+    def run(*answers: Any) -> None:
+        if any(answer is ... for answer in answers):
+            print("Waiting for your answer: put it in place of the three dots and run the cell again.")
+            return
+        try:
+            print("Right. " + check(*answers))
+        except _NotYetError as hint:
+            print(f"Not yet. {hint}")
+        except Exception as error:  # a student's function may fail in any way
+            print(f"Not yet. Your answer raised {type(error).__name__}: {error}")
+
+    return run
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise _NotYetError(f"{name} should be a number; it is {value!r}.") from None
+    if not math.isfinite(number):
+        raise _NotYetError(f"{name} should be finite; it is {number}.")
+    return number
+
+
+def _array(value: Any, shape: tuple[int, ...]) -> np.ndarray:
+    if value is ... or value is None:
+        raise _NotYetError("The function returns nothing yet: write the formula after `return`.")
+    array = np.asarray(value, np.float64)
+    if array.shape != shape:
+        raise _NotYetError(f"The function returns shape {array.shape}; expected {shape}.")
+    return array
+
+
+@_exercise
+def check_lit_quarter(phase_angle: Any) -> str:
+    """At which phase angle, in degrees, is a quarter of the disc lit?"""
+    angle = abs(_number("The phase angle", phase_angle))
+    lit = (1 + math.cos(math.radians(angle))) / 2
+    if abs(lit - 0.25) > 0.005:
+        raise _NotYetError(
+            f"At {angle:g} degrees {lit:.1%} of the disc is lit. 0 is the full moon, 90 a half moon."
+        )
+    return "The lit fraction is (1 + cos(phase angle)) / 2."
+
+
+@_exercise
+def check_reparameterise(function: Any) -> str:
+    """function(e, m, s): the noisy code, with s the log-variance."""
+    e, m, s = jnp.array([-1.0, 0.5, 2.0]), jnp.array([0.3, -2.0, 1.0]), jnp.array([-2.0, 0.0, 1.5])
+    z = _array(function(e, m, s), (3,))
+    if np.allclose(z, m + jnp.exp(s) * e, atol=1e-5):
+        raise _NotYetError(
+            "That is the drawing's exp(s) * e: its *variance* is exp(2 s). Here s is the log-variance."
+        )
+    if not np.allclose(z, m + jnp.exp(s / 2) * e, atol=1e-5):
+        raise _NotYetError("For e = 0 it must return m, and e must be multiplied by the standard deviation.")
+    return "The noise e is drawn outside, so the gradient flows through m and s."
+
+
+@_exercise
+def check_penalty_minimum(s: Any, value: Any) -> str:
+    """Where exp(s) - (1 + s) is least, and how small it is there."""
+    s, value = _number("s", s), _number("The value", value)
+    if abs(s) > 1e-6:
+        slope = math.exp(s) - 1
+        raise _NotYetError(f"At s = {s:g} the slope exp(s) - 1 is {slope:.3g}, so it goes further down.")
+    if abs(value) > 1e-6:
+        raise _NotYetError("s is right; put it into exp(s) - (1 + s).")
+    return "At s = 0 the variance exp(s) is 1: the penalty pulls the noise towards a standard deviation of 1."
+
+
+@_exercise
+def check_kl(function: Any) -> str:
+    """function(m, s): KL(N(m, exp(s)) || N(0, I)) in nats, summed over the last axis."""
+    key_m, key_s = jax.random.split(jax.random.key(7))
+    m = jax.random.normal(key_m, (4, 3))
+    s = jax.random.uniform(key_s, (4, 3), minval=-4.0, maxval=2.0)
+    value = _array(function(m, s), (4,))
+    each = np.vectorize(measures.kl_by_quadrature)
+    exact = each(m, np.exp(s / 2)).sum(axis=1)
+    if np.allclose(value, 2 * exact, rtol=1e-4):
+        raise _NotYetError("That is twice the KL: the sum of the slide lacks the factor 1/2.")
+    if np.allclose(value, each(m, np.exp(s)).sum(axis=1), rtol=1e-4):
+        raise _NotYetError("That is the KL for a variance of exp(2 s). Here s is the log-variance.")
+    if np.allclose(value, exact.mean(), rtol=1e-4) or np.allclose(value, exact / 3, rtol=1e-4):
+        raise _NotYetError("Sum over the last axis instead of taking the mean.")
+    if not np.allclose(value, exact, rtol=1e-4):
+        raise _NotYetError(
+            f"For the first row it gives {value[0]:.4f}; quadrature gives {exact[0]:.4f} nats."
+        )
+    return "It agrees with quadrature on 12 pairs (m, s)."
+
+
+@_exercise
+def check_noise(noise_sd: Any) -> str:
+    """A decoder noise that orders the codes of nearly every seed and still keeps the moons sharp."""
+    sd = _number("The noise", noise_sd)
+    if not 0.01 <= sd <= 100:
+        raise _NotYetError(f"The noise is {sd:g}; try something between 0.01 and 100.")
+    keys = jax.random.split(jax.random.key(11), 10)
+    trial = moon_trials.run(
+        "VAE", moon_trials.FIVE_PHASES, keys=keys, steepness=moon_trials.STEEP, noise_sd=sd
+    )
+    ordered, error = int(trial.in_order.sum()), float(np.median(trial.error))
+    told = (
+        f"{ordered} of 10 seeds have their codes in order, and the median reconstruction error is {error:.3f}"
+    )
+    if ordered < 9:
+        raise _NotYetError(f"{told}: more noise makes more overlap.")
+    if error > 0.03:
+        raise _NotYetError(f"{told}: the moons are blurred; less noise keeps them sharper.")
+    return f"{told}."
