@@ -4,7 +4,8 @@ import base64
 import html
 import io
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Generic, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import matplotlib as mpl
 import numpy as np
@@ -22,6 +23,7 @@ INK, FAINT, PAPER = "#222222", "#8a8a8a", "#fdfcf9"
 LINES = {BLUE: "-", ORANGE: "--", GREEN: "-.", PURPLE: ":", INK: "-"}
 
 _DPI = 144
+_FAST, _SMALL = 1, 9  # PNG compression: of a frame that is waited for, and of one that is stored
 _SHOWN_DPI = 96  # a figure of 8 inches is 768 CSS pixels wide, and sharp on a dense screen
 
 STYLE: Any = {
@@ -48,8 +50,11 @@ styled = mpl.rc_context(STYLE)
 """Decorator of functions that build a figure: the look holds inside, and Matplotlib's own outside."""
 
 
-class Still(NamedTuple):
+@dataclass(frozen=True)
+class Still:
     """A finished picture: PNG bytes and the text that stands for it. A notebook shows it by itself."""
+
+    # No NamedTuple: IPython would print the bytes beside the picture, as it prints every tuple.
 
     png: bytes
     alt: str
@@ -100,7 +105,7 @@ def still(fig: Figure, alt: str) -> Still:
     canvas = fig.canvas
     assert isinstance(canvas, FigureCanvasAgg)
     canvas.draw()
-    return Still(_png(np.asarray(canvas.buffer_rgba())), alt)
+    return Still(_png(np.asarray(canvas.buffer_rgba()), _SMALL), alt)
 
 
 class Drawing(Generic[T]):
@@ -140,7 +145,7 @@ class Drawing(Generic[T]):
         self.update(what)
         for artist in self.moving:
             self.figure.draw_artist(artist)
-        return Still(_png(np.asarray(self._canvas.buffer_rgba())), self.describe(what))
+        return Still(_png(np.asarray(self._canvas.buffer_rgba()), _FAST), self.describe(what))
 
     def data_at(self, axes: Any, x: float, y: float) -> tuple[float, float]:
         """Data coordinates in `axes` of a point of the picture, given as shares of its width and height."""
@@ -165,7 +170,7 @@ def pixels(image: Any, alt: str, *, scale: int = 6) -> Still:
         raise ValueError(f"image has shape {grey.shape}; expected a finite picture of shape (height, width)")
     shown = Image.fromarray((np.clip(grey, 0, 1) * 255 + 0.5).astype(np.uint8))
     size = (shown.width * scale, shown.height * scale)
-    return Still(_encode(shown.resize(size, Image.Resampling.BICUBIC)), alt)
+    return Still(_encode(shown.resize(size, Image.Resampling.BICUBIC), _SMALL), alt)
 
 
 def strip(images: Any, *, gap: int = 1) -> np.ndarray:
@@ -245,11 +250,11 @@ def curves(
     return still(fig, alt)
 
 
-def _png(rgba: np.ndarray) -> bytes:
-    return _encode(Image.fromarray(rgba[..., :3]))
+def _png(rgba: np.ndarray, level: int) -> bytes:
+    return _encode(Image.fromarray(rgba[..., :3]), level)
 
 
-def _encode(picture: Image.Image) -> bytes:
+def _encode(picture: Image.Image, level: int) -> bytes:
     out = io.BytesIO()
-    picture.save(out, "PNG", compress_level=1)
+    picture.save(out, "PNG", compress_level=level)
     return out.getvalue()

@@ -255,9 +255,9 @@ def retrain_panel() -> Panel:
         assert what.codes.sd is not None
         return (
             f"in phase order: {'yes' if trial.in_order[0] else 'NO'} | half-way between full and half: "
-            f"nearest true moon {trial.midpoint.phase[0]}°, {trial.midpoint.distance[0]:.3f} away (cross-fade: "
-            f"{trial.to_crossfade[0]:.3f} away) | mean sd of the noise {what.codes.sd.mean():.3f} | "
-            f"reconstruction error {trial.error[0]:.3f}"
+            f"nearest true moon {trial.midpoint.phase[0]}°, {trial.midpoint.distance[0]:.3f} away "
+            f"(cross-fade: {trial.to_crossfade[0]:.3f} away) | "
+            f"mean sd of the noise {what.codes.sd.mean():.3f} | reconstruction error {trial.error[0]:.3f}"
         )
 
     moving = [*bands, *marks, *names, picture, bottom.xaxis]

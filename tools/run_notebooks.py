@@ -27,17 +27,39 @@ def strip(notebook: NotebookNode) -> None:
     """Remove, in place, what belongs to one run or one machine only.
 
     A stored widget has no model in the next reader's kernel. Where its output has another
-    representation as well, that one is to be shown instead of "model not found".
+    representation as well, that one is to be shown instead of "model not found". Where there is a
+    picture, HTML goes too: code hosts would show its remains, without scripts, in place of the picture.
     """
     notebook.metadata.pop("widgets", None)
     notebook.metadata["kernelspec"] = NotebookNode(KERNELSPEC)
     notebook.metadata.get("language_info", {}).pop("version", None)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
-        for output in cell.get("outputs", []):
+        if cell.cell_type != "code":
+            continue
+        for output in cell.outputs:
             data = output.get("data", {})
             if len(data) > 1:
                 data.pop(WIDGET_VIEW, None)
+            if "image/png" in data:
+                data.pop("text/html", None)
+        cell.outputs = joined(cell.outputs)
+
+
+def joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """The outputs as a screen shows them: what was printed in pieces is one, and a bar its last state."""
+    kept: list[NotebookNode] = []
+    for output in outputs:
+        before = kept[-1] if kept else None
+        if before and output.output_type == "stream" and output.name == before.get("name"):
+            before.text += output.text
+        else:
+            kept.append(output)
+    for output in kept:
+        if output.output_type == "stream":
+            lines = (line.rstrip("\r").rsplit("\r", 1)[-1] for line in output.text.split("\n"))
+            output.text = "\n".join(lines)
+    return kept
 
 
 def execute(notebook: NotebookNode, folder: Path) -> None:
