@@ -78,6 +78,7 @@ function render({ model, el }) {
   const moons = floats.subarray(0, data.phases.length * size * size);
   let at = moons.length;
   el.classList.add("moon-slider");
+  el.addEventListener("keydown", (event) => event.stopPropagation()); // JupyterLab would fold headings
 
   const bar = make("label", el, "", { className: "moon-bar" });
   make("span", bar, data.label);
