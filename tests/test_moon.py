@@ -39,8 +39,8 @@ def test_lit_share_of_the_disc(maria: float) -> None:
     """Counting pixels; 0.01 of the area is asked for.
 
     A pixel that is lit in part counts whole: about half a pixel too much for each row that the terminator
-    crosses, 2 R of them. With R = 120 pixels that is R / (pi R^2) = 0.0027 of the disc where the terminator is
-    steep, and more where it runs flat, near the poles.
+    crosses, 2 R of them. With R = 120 pixels that is R / (pi R^2) = 0.0027 of the disc where the terminator
+    is steep, and more where it runs flat, near the poles.
     """
     pictures = np.asarray(moon.render_many(EVERY_FIVE, SIZE, maria=maria))
     lit = (pictures > 0).sum((1, 2))
