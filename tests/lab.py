@@ -1,4 +1,4 @@
-"""A real JupyterLab in a real browser: `jupyterlab` starts one, `browser` the other, `Notebook` joins them."""
+"""JupyterLab in a browser: `jupyterlab` starts the one, `browser` the other, `Notebook` joins them."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ window.lab = (() => {
   const panel = () => jupyterapp.shell.currentWidget;
   const cells = () => [...panel().content.node.querySelectorAll(".jp-Cell")];
   const scratch = document.createElement("canvas");
-  // The pixels of an img or a canvas, as one number.
+  // The pixels of an img or a canvas, as one number; 0 if there are none yet.
   function hash(node) {
-    const [width, height] = node.tagName === "IMG" ? [node.naturalWidth, node.naturalHeight] : [node.width, node.height];
+    const width = node.naturalWidth ?? node.width, height = node.naturalHeight ?? node.height;
     if (!width || !height) return 0;
-    scratch.width = width, scratch.height = height;
+    Object.assign(scratch, { width, height });
     const context = scratch.getContext("2d", { willReadFrequently: true });
     context.drawImage(node, 0, 0);
     let sum = 7;
@@ -55,22 +55,24 @@ window.lab = (() => {
     return sum;
   }
   const news = { ran: null, problems: [] };
+  const bad = /(Error displaying|Loading|Error creating) widget|[Mm]odel not found|Failed to load/;
   return {
     panel, cells, news, hash,
     listen() {
       panel().sessionContext.iopubMessage.connect((_, { header, content }) => {
-        if (header.msg_type === "error") news.problems.push(`${content.ename}: ${content.evalue}`);
-        if (header.msg_type === "stream" && content.text.includes("Traceback")) news.problems.push(content.text);
+        const { ename, evalue, text = "" } = content;
+        if (header.msg_type === "error") news.problems.push(`${ename}: ${evalue}`);
+        if (header.msg_type === "stream" && text.includes("Traceback")) news.problems.push(text);
       });
     },
-    runAll() {
+    async runAll() {
       news.ran = null;
-      jupyterapp.commands.execute("notebook:run-all-cells").then(() => (news.ran = true), (e) => (news.ran = String(e)));
+      news.ran = await jupyterapp.commands.execute("notebook:run-all-cells").catch(String) ?? true;
     },
     outputs: (i) => panel().content.widgets[i].model.outputs?.toJSON() ?? [],
     idle: () => panel().sessionContext.session?.kernel?.status === "idle",
-    pictures: (i) => cells()[i].isConnected && [...cells()[i].querySelectorAll(".jp-OutputArea img, .jp-OutputArea canvas")].map(hash),
-    broken: () => /Error displaying widget|Loading widget|Error creating widget|[Mm]odel not found|Failed to load/.exec(panel().content.node.innerText)?.[0] ?? null,
+    pictures: (i) => [...cells()[i].querySelectorAll(".jp-OutputArea :is(img, canvas)")].map(hash),
+    broken: () => bad.exec(panel().content.node.innerText)?.[0] ?? null,
   };
 })();
 """
@@ -218,7 +220,7 @@ class Notebook:
 
     def start_all(self) -> None:
         """Run all cells, without waiting."""
-        self.page.evaluate("() => lab.runAll()")
+        self.page.evaluate("() => { lab.runAll(); }")
 
     def wait_until_run(self, seconds: float) -> None:
         """Wait for what `start_all` began, for an idle kernel, and for the widgets to be there."""
