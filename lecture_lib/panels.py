@@ -23,7 +23,7 @@ STATIC = pathlib.Path(__file__).parent / "static"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 _WIDE = {"description_width": "17em"}
-_ROW = widgets.Layout(width="100%", max_width="46em")
+_ROW = widgets.Layout(width="auto", max_width="46em", height="auto", flex_flow="row wrap")
 
 
 class Picture(anywidget.AnyWidget):

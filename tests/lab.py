@@ -1,0 +1,287 @@
+"""JupyterLab in a browser: `jupyterlab` starts the one, `browser` the other, `Notebook` joins them."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlsplit
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# No cell is left out of the page, and nothing is written back or asked of the world.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "notebook-extension/tracker": {"windowingMode": "none"},
+    "docmanager-extension/plugin": {"autosave": False},
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+}
+QUIET_CHROMIUM = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+PAGE_JS = r"""
+window.lab = (() => {
+  const panel = () => jupyterapp.shell.currentWidget;
+  const cells = () => [...panel().content.node.querySelectorAll(".jp-Cell")];
+  const scratch = document.createElement("canvas");
+  // The pixels of an img or a canvas, as one number; 0 if there are none yet.
+  function hash(node) {
+    const width = node.naturalWidth ?? node.width, height = node.naturalHeight ?? node.height;
+    if (!width || !height) return 0;
+    Object.assign(scratch, { width, height });
+    const context = scratch.getContext("2d", { willReadFrequently: true });
+    context.drawImage(node, 0, 0);
+    let sum = 7;
+    for (const pixel of new Uint32Array(context.getImageData(0, 0, width, height).data.buffer))
+      sum = (Math.imul(sum, 31) + pixel) | 0;
+    return sum;
+  }
+  const news = { ran: null, problems: [] };
+  const bad = /(Error displaying|Loading|Error creating) widget|[Mm]odel not found|Failed to load/;
+  return {
+    panel, cells, news, hash,
+    listen() {
+      panel().sessionContext.iopubMessage.connect((_, { header, content }) => {
+        const { ename, evalue, text = "" } = content;
+        if (header.msg_type === "error") news.problems.push(`${ename}: ${evalue}`);
+        if (header.msg_type === "stream" && text.includes("Traceback")) news.problems.push(text);
+      });
+    },
+    async runAll() {
+      news.ran = null;
+      news.ran = await jupyterapp.commands.execute("notebook:run-all-cells").catch(String) ?? true;
+    },
+    outputs: (i) => panel().content.widgets[i].model.outputs?.toJSON() ?? [],
+    idle: () => panel().sessionContext.session?.kernel?.status === "idle",
+    pictures: (i) => [...cells()[i].querySelectorAll(".jp-OutputArea :is(img, canvas)")].map(hash),
+    broken: () => bad.exec(panel().content.node.innerText)?.[0] ?? null,
+  };
+})();
+"""
+
+
+class Lab(NamedTuple):
+    """A running JupyterLab."""
+
+    url: str
+    token: str
+
+
+@contextmanager
+def jupyterlab(root: Path, work: Path) -> Iterator[Lab]:
+    """JupyterLab on a free port of this computer, showing `root`, with all of its own files in `work`."""
+    for name, setting in SETTINGS.items():
+        file = work / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(setting))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    lab = Lab(f"http://127.0.0.1:{port}", secrets.token_hex(16))
+    options = [
+        "--no-browser",
+        "--ServerApp.ip=127.0.0.1",
+        f"--ServerApp.port={port}",
+        "--ServerApp.port_retries=0",
+        f"--ServerApp.root_dir={root}",
+        f"--IdentityProvider.token={lab.token}",
+        # Should the test be killed, the kernels and then the server go by themselves.
+        "--ServerApp.shutdown_no_activity_timeout=900",
+        "--MappingKernelManager.cull_idle_timeout=900",
+        "--LabApp.expose_app_in_browser=True",
+        "--LabApp.news_url=None",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        "--LabApp.extension_manager=readonly",
+        *(["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
+    ]
+    log = work / "jupyterlab.log"
+    with log.open("w") as out:
+        command = [sys.executable, "-m", "jupyterlab", *options]
+        server = subprocess.Popen(command, env=environment(work), stdout=out, stderr=subprocess.STDOUT)
+        try:
+            _wait_for(server, lab, log)
+            yield lab
+        finally:
+            server.terminate()
+            try:
+                server.wait(20)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+
+
+def environment(work: Path) -> dict[str, str]:
+    """The environment for Jupyter: its files in `work`, and this checkout first on the kernels' path."""
+    folders = {
+        "JUPYTERLAB_SETTINGS_DIR": "settings",
+        "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+        "JUPYTER_CONFIG_DIR": "config",
+        "JUPYTER_DATA_DIR": "data",
+        "JUPYTER_RUNTIME_DIR": "runtime",
+        "IPYTHONDIR": "ipython",
+    }
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path, **{name: str(work / name_) for name, name_ in folders.items()}}
+
+
+def _wait_for(server: subprocess.Popen[bytes], lab: Lab, log: Path, seconds: float = 90) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and server.poll() is None:
+        try:
+            urllib.request.urlopen(f"{lab.url}/api?token={lab.token}", timeout=5).close()
+            return
+        except OSError:
+            time.sleep(0.2)
+    raise RuntimeError(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
+
+
+@contextmanager
+def browser(chromium: str) -> Iterator[Browser]:
+    """A headless Chromium."""
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=QUIET_CHROMIUM)
+        try:
+            yield running
+        finally:
+            running.close()
+
+
+class Watched(NamedTuple):
+    """A page, and what it did that it should not."""
+
+    page: Page
+    console: list[str]
+    """Errors on the console and uncaught ones."""
+    outside: list[str]
+    """Addresses asked for that are not on this computer."""
+
+
+def watched_page(running: Browser, width: int = 1280, height: int = 900) -> Watched:
+    """A fresh page whose errors and requests are written down; requests to elsewhere are refused."""
+    page = running.new_context(viewport={"width": width, "height": height}).new_page()
+    watched = Watched(page, [], [])
+
+    def asked(url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme in ("http", "https", "ws", "wss") and parts.hostname not in LOOPBACK:
+            watched.outside.append(url)
+
+    page.on("console", lambda m: watched.console.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda error: watched.console.append(f"uncaught: {error}"))
+    page.on("request", lambda request: asked(request.url))
+    page.on("websocket", lambda socket: asked(socket.url))
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.route(lambda url: urlsplit(url).hostname not in (None, *LOOPBACK), lambda route: route.abort())
+    return watched
+
+
+class Notebook:
+    """A notebook that is open in JupyterLab, in a page of its own.
+
+    Cells are counted from 0, text cells included.
+    """
+
+    def __init__(self, running: Browser, lab: Lab, path: str, *, width: int = 1280, height: int = 900):
+        self.watched = watched_page(running, width, height)
+        self.page = self.watched.page
+        self.page.goto(f"{lab.url}/lab/tree/{quote(path)}?token={lab.token}&reset")
+        ready = "window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
+        self.page.wait_for_function(ready, timeout=60_000)
+        self.page.evaluate(PAGE_JS)
+        self.page.evaluate("() => lab.panel().revealed")
+        self.page.evaluate("() => { jupyterapp.shell.collapseLeft(); lab.listen(); }")
+
+    def close(self) -> None:
+        """Shut the kernel down and close the page."""
+        self.page.evaluate("() => lab.panel().sessionContext.shutdown()")
+        self.page.context.close()
+
+    def command(self, name: str, **arguments: Any) -> None:
+        """Execute a command of JupyterLab and wait for it."""
+        self.page.evaluate("([n, a]) => jupyterapp.commands.execute(n, a).then(() => {})", [name, arguments])
+
+    def start_all(self) -> None:
+        """Run all cells, without waiting."""
+        self.page.evaluate("() => { lab.runAll(); }")
+
+    def wait_until_run(self, seconds: float) -> None:
+        """Wait for what `start_all` began, for an idle kernel, and for the widgets to be there."""
+        self.page.wait_for_function("() => lab.news.ran !== null && lab.idle()", timeout=seconds * 1000)
+        self.wait_for(lambda: not self.broken(), 20, complain=False)
+
+    def run_all(self, seconds: float = 300) -> None:
+        """Run all cells and wait."""
+        self.start_all()
+        self.wait_until_run(seconds)
+
+    def wait_idle(self, seconds: float = 60) -> None:
+        """Wait until the kernel has nothing to do."""
+        self.page.wait_for_function("() => lab.idle()", timeout=seconds * 1000)
+
+    def wait_for(self, condition: Any, seconds: float, *, complain: bool = True) -> bool:
+        """Wait until condition() is true; return whether it is, or raise."""
+        end = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > end:
+                if complain:
+                    raise TimeoutError(f"not so within {seconds} s")
+                return False
+            self.page.wait_for_timeout(50)
+        return True
+
+    def interrupt(self) -> None:
+        """Kernel > Interrupt."""
+        self.command("notebook:interrupt-kernel")
+
+    def restart(self) -> None:
+        """Restart the kernel, without the question whether to."""
+        self.page.evaluate("() => lab.panel().sessionContext.session.kernel.restart()")
+
+    def theme(self, name: str) -> None:
+        """Choose "Dark" or "Light"."""
+        self.command("apputils:change-theme", theme=f"JupyterLab {name}")
+        dark = "true" if name == "Light" else "false"
+        self.page.wait_for_selector(f'body[data-jp-theme-light="{dark}"]', state="attached")
+        self.page.wait_for_timeout(300)
+
+    def problems(self) -> list[str]:
+        """Errors of cells and of widget callbacks so far."""
+        return self.page.evaluate("() => lab.news.problems")
+
+    def broken(self) -> str | None:
+        """A message in the notebook that a widget could not be shown, if there is one."""
+        return self.page.evaluate("() => lab.broken()")
+
+    def outputs(self, cell: int) -> list[dict[str, Any]]:
+        """The outputs of a cell, as in the file."""
+        return self.page.evaluate("i => lab.outputs(i)", cell)
+
+    def printed(self, cell: int) -> str:
+        """What a cell printed."""
+        return "".join("".join(out["text"]) for out in self.outputs(cell) if out["output_type"] == "stream")
+
+    def pictures(self, cell: int) -> list[int]:
+        """A number for the pixels of each picture in a cell's output; 0 for one that is not loaded."""
+        return self.page.evaluate("i => lab.pictures(i)", cell)
+
+    def screenshot(self, path: Path) -> None:
+        """A picture of the window."""
+        self.page.screenshot(path=path)

@@ -1,0 +1,552 @@
+"""The notebooks and panels as a student meets them: JupyterLab and exported pages in Chromium."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import nbformat
+import numpy as np
+import pytest
+from flax import nnx
+from nbformat.v4 import new_code_cell, new_notebook
+from playwright.sync_api import Browser, ElementHandle, Page
+
+from lecture_lib import measures, moon_panels, moon_trials, training
+from lecture_lib.panels import STATIC
+from tests import lab as labs
+from tests.lab import ROOT, Lab, Notebook, browser, jupyterlab, watched_page
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+
+NOTEBOOKS = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
+NOTEBOOK_SECONDS = 600
+KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+SLIDERS = ".jp-Notebook .noUi-handle, .jp-Notebook input[type=range]"
+
+PLACES = np.arange(11) / 10  # PageUp moves a range input by a tenth
+
+MODELS = """
+import json
+import jax, jax.numpy as jnp, numpy as np
+from flax import nnx
+from lecture_lib import moon_panels, moon_trials, training
+
+phases = moon_trials.FIVE_PHASES
+x = moon_trials.moons(phases)
+models = {}
+for kind in ("auto-encoder", "VAE"):
+    model = moon_trials.build(kind, nnx.Rngs(1), steepness=30.0)
+    loss = moon_trials.loss_of(kind)
+    models[kind] = training.fit(model, loss, x, key=jax.random.key(0), steps=400, progress=None).model
+slider = moon_panels.MoonSlider(models, phases, x, place=0.35)
+
+told = {}
+for line in slider.data["models"]:
+    codes = line["low"] + np.arange(11) / 10 * (line["high"] - line["low"])
+    decoded = models[line["name"]].decoder(jnp.asarray(codes, jnp.float32)[:, None])
+    told[line["name"]] = {"codes": codes.tolist(), "decoded": np.asarray(decoded).tolist()}
+with open("told.json", "w") as file:
+    json.dump(told, file)
+"""
+PENALTY = "from lecture_lib import moon_panels\npanel = moon_panels.penalty_panel()\npanel"
+FAILING = """
+from lecture_lib import figures, panels
+
+def compute(a):
+    if a > 0.5:
+        raise ValueError("a is <too> large")
+    return a
+
+fig, ax = figures.figure(4, 2)
+(line,) = ax.plot([0, 1], [0, 1])
+drawing = figures.Drawing(fig, [line], lambda a: line.set_ydata([a, a]), lambda a: f"A line at {a}.")
+failing = panels.Panel(compute, drawing, {"a": panels.slider("a, the height", 0.4, 0, 1, 0.1)})
+failing
+"""
+
+
+def write(path: Path, cells: list[str]) -> Path:
+    notebook = new_notebook(cells=[new_code_cell(cell.strip()) for cell in cells])
+    notebook.metadata["kernelspec"] = KERNELSPEC
+    nbformat.write(notebook, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def chrome(chromium: str) -> Iterator[Browser]:
+    with browser(chromium) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that JupyterLab shows, with copies of the notebooks."""
+    folder = tmp_path_factory.mktemp("root")
+    if NOTEBOOKS:
+        shutil.copytree(ROOT / "notebooks", folder / "notebooks")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def lab(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with jupyterlab(root, tmp_path_factory.mktemp("lab")) as running:
+        yield running
+
+
+def complaints(notebook: Notebook) -> list[str]:
+    """What went wrong in the kernel, on the page and on the network, all told."""
+    watched = notebook.watched
+    broken = [notebook.broken()] if notebook.broken() else []
+    return [*notebook.problems(), *broken, *watched.console, *watched.outside]
+
+
+def settled(notebook: Notebook, cell: int) -> list[int]:
+    """The pictures of a cell once they are loaded, at rest, and the kernel is idle."""
+    notebook.page.wait_for_timeout(150)
+    before: list[int] = []
+
+    def at_rest() -> bool:
+        nonlocal before
+        notebook.wait_idle()
+        now = notebook.pictures(cell)
+        same, before = now == before and 0 not in now, now
+        if not same:
+            notebook.page.wait_for_timeout(150)
+        return same
+
+    notebook.wait_for(at_rest, 60)
+    return before
+
+
+# ---------------------------------------------------------------- the notebooks of the collection
+
+
+class Opened(NamedTuple):
+    """A notebook of the collection that was opened, looked at, and run."""
+
+    notebook: Notebook
+    unrun_broken: str | None
+    unrun_pictures: list[int]
+    """How many pictures each cell showed before it was run, by the number of the cell."""
+    panels: list[int]
+    """The cells that show sliders once run."""
+
+
+@pytest.fixture(scope="module", params=NOTEBOOKS)
+def opened(request: pytest.FixtureRequest, lab: Lab, chrome: Browser) -> Iterator[Opened]:
+    notebook = Notebook(chrome, lab, f"notebooks/{request.param}")
+    notebook.page.wait_for_load_state("networkidle")
+    shown = """() => lab.cells().map((cell) => [...cell.querySelectorAll(".jp-OutputArea img")]
+        .filter((img) => img.naturalWidth && img.getBoundingClientRect().width).length)"""
+    unrun = notebook.broken(), notebook.page.evaluate(shown)
+    notebook.run_all(NOTEBOOK_SECONDS)
+    found = "s => [...document.querySelectorAll(s)].map((e) => lab.cells().indexOf(e.closest('.jp-Cell')))"
+    panels = sorted(set(notebook.page.evaluate(found, SLIDERS)))
+    yield Opened(notebook, *unrun, panels)
+    notebook.close()
+
+
+def test_notebook_runs_without_complaint(opened: Opened) -> None:
+    assert complaints(opened.notebook) == []
+    counts = (
+        "() => lab.panel().content.widgets.map((c) => c.model.type === 'code' ? c.model.executionCount : 1)"
+    )
+    assert all(opened.notebook.page.evaluate(counts))
+
+
+def test_unrun_notebook_shows_a_picture_for_each_panel(opened: Opened) -> None:
+    assert opened.unrun_broken is None
+    assert [cell for cell in opened.panels if not opened.unrun_pictures[cell]] == []
+
+
+def test_each_slider_moves_a_picture_and_reset_brings_it_back(opened: Opened) -> None:
+    notebook = opened.notebook
+    for handle in notebook.page.query_selector_all(SLIDERS):
+        cell = handle.evaluate("e => lab.cells().indexOf(e.closest('.jp-Cell'))")
+        said = f"slider {name_of(handle)!r} in cell {cell}"
+        handle.scroll_into_view_if_needed()
+        first = settled(notebook, cell)
+        assert first, f"{said}: no picture"
+        for key in ("ArrowRight", "ArrowLeft", "ArrowLeft"):
+            handle.press(key)
+            if differs(notebook, cell, first, 4):
+                break
+        else:
+            pytest.fail(f"{said} moves no picture")
+        reset_of(handle).click()
+        notebook.page.wait_for_timeout(100)
+        assert settled(notebook, cell) == first, f"{said}: Reset"
+    assert complaints(notebook) == []
+    assert notebook.page.locator(".jp-Notebook [role=alert]").count() == 0
+
+
+def differs(notebook: Notebook, cell: int, first: list[int], seconds: float) -> bool:
+    """Whether the pictures of a cell become others in the given time."""
+    return notebook.wait_for(lambda: settled(notebook, cell) != first, seconds, complain=False)
+
+
+def name_of(handle: ElementHandle) -> str:
+    return handle.evaluate(
+        "e => (e.closest('.widget-slider')?.querySelector('.widget-label') ?? e.closest('label')).textContent"
+    )
+
+
+def reset_of(handle: ElementHandle) -> ElementHandle:
+    """The nearest button Reset around a slider."""
+    reset = handle.evaluate_handle(
+        """e => { for (; e; e = e.parentElement) {
+            const found = [...e.querySelectorAll("button")].find((b) => b.textContent.trim() === "Reset");
+            if (found) return found;
+        } }"""
+    ).as_element()
+    assert reset is not None, "no Reset near the slider"
+    return reset
+
+
+def test_each_button_can_be_clicked(opened: Opened) -> None:
+    notebook = opened.notebook
+    for button in notebook.page.query_selector_all(".jp-OutputArea .jupyter-button, .jp-OutputArea button"):
+        if button.is_visible() and button.is_enabled():
+            button.click()
+            notebook.page.wait_for_timeout(100)
+            notebook.wait_idle()
+    assert complaints(notebook) == []
+    assert notebook.page.locator(".jp-Notebook [role=alert]").count() == 0
+
+
+def test_narrow_window_cuts_nothing_off(opened: Opened) -> None:
+    page = opened.notebook.page
+    page.set_viewport_size({"width": 390, "height": 844})
+    try:
+        page.wait_for_timeout(700)
+        assert cut_off(page) == []
+    finally:
+        page.set_viewport_size({"width": 1280, "height": 900})
+
+
+def cut_off(page: Page) -> list[str]:
+    """Controls that reach out of their cell's output, have no room, or show only part of their text."""
+    return page.evaluate(
+        """() => {
+        const told = [];
+        const parts = [".widget-slider .widget-label", ".noUi-base", ".widget-readout", ".jupyter-button",
+            ".moon-slider input", ".moon-slider button", ".moon-slider span", ".moon-slider canvas",
+            ".moon-slider figcaption", ".jp-OutputArea img"];
+        for (const output of document.querySelectorAll(".jp-Cell-outputWrapper"))
+            for (const part of output.querySelectorAll(parts)) {
+                const [{ left, right }, box] = [output, part].map((node) => node.getBoundingClientRect());
+                const say = (what) => told.push(`${part.className} ${part.textContent}: ${what}`);
+                if (!box.width) continue;
+                if (box.left < left - 1 || box.right > Math.min(right, innerWidth) + 1)
+                    say(`from ${box.left} to ${box.right}, where there is room from ${left} to ${right}`);
+                if (part.matches(".noUi-base, input") && box.width < 80) say(`only ${box.width} wide`);
+                if (part.matches(".widget-label, .widget-readout") && part.scrollWidth > part.clientWidth + 1)
+                    say("its text is cut off");
+            }
+        return told;
+    }"""
+    )
+
+
+# ---------------------------------------------------------------- the moon slider
+
+
+class Moons(NamedTuple):
+    """What the page shows of one model."""
+
+    name: str
+    decoded: np.ndarray
+    truth: np.ndarray
+    captions: list[str]
+
+
+def moons_on(page: Page) -> list[Moons]:
+    cards = page.evaluate(
+        """() => [...document.querySelectorAll(".moon-card")].map((card) => ({
+        name: card.querySelector("h4").textContent,
+        captions: [...card.querySelectorAll("figcaption")].map((c) => c.textContent),
+        greys: [...card.querySelectorAll("canvas")].map((c) =>
+            [...c.getContext("2d").getImageData(0, 0, c.width, c.height).data].filter((_, i) => i % 4 === 0)),
+    }))"""
+    )
+    return [Moons(c["name"], *map(np.array, c["greys"]), c["captions"]) for c in cards]
+
+
+def check_moons(page: Page, told: dict[str, Any]) -> None:
+    """Go along the code line by keyboard and hold canvases and captions against JAX and NumPy."""
+    phases, true = measures.true_moons(moon_trials.SIZE, 5)
+    range_input = page.locator(".moon-slider input[type=range]")
+    range_input.press("Home")
+    seen = []
+    for k, place in enumerate(PLACES):
+        if k:
+            range_input.press("PageUp")
+        assert float(range_input.input_value()) == pytest.approx(place, abs=1e-9)
+        for moons in moons_on(page):
+            image = np.array(told[moons.name]["decoded"][k])
+            # A canvas has 8 bits: half a level of rounding, and 1e-5 for the arithmetic.
+            assert np.abs(moons.decoded / 255 - np.clip(image, 0, 1)).max() <= 0.5 / 255 + 1e-5
+            distances = measures.rms(image, true)
+            near, second = np.argsort(distances)[:2]
+            code, phase, distance = numbers(moons.captions)
+            assert code == pytest.approx(told[moons.name]["codes"][k], abs=0.005001)
+            assert distance == pytest.approx(distances[near], abs=0.000501)
+            if distances[second] - distances[near] > 1e-5:
+                assert phase == phases[near]
+                assert np.abs(moons.truth / 255 - true[near]).max() <= 0.5 / 255 + 1e-6
+            seen.append((moons.name, phase))
+    assert len(set(seen)) > 6  # it does not stand still
+
+
+def numbers(captions: list[str]) -> tuple[float, float, float]:
+    decoded = re.fullmatch(r"decoded from z = (-?[\d.]+)", captions[0])
+    near = re.fullmatch(r"nearest true moon: (\d+)°, ([\d.]+) away", captions[1])
+    assert decoded and near, captions
+    return float(decoded[1]), float(near[1]), float(near[2])
+
+
+class Shown(NamedTuple):
+    notebook: Notebook
+    told: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def shown(root: Path, lab: Lab, chrome: Browser) -> Iterator[Shown]:
+    """A notebook with the moon slider in cell 1, the penalty panel in 2 and one that fails in 3."""
+    write(root / "panels.ipynb", [MODELS, "slider", PENALTY, FAILING])
+    notebook = Notebook(chrome, lab, "panels.ipynb")
+    notebook.run_all()
+    yield Shown(notebook, json.loads((root / "told.json").read_text()))
+    notebook.close()
+
+
+def test_decoder_of_the_page_equals_jax(chrome: Browser) -> None:
+    x = moon_trials.moons(moon_trials.FIVE_PHASES)
+    models = {}
+    for kind in ("auto-encoder", "VAE"):
+        model = moon_trials.build(kind, nnx.Rngs(1), steepness=moon_trials.STEEP)
+        loss = moon_trials.loss_of(kind)
+        models[kind] = training.fit(model, loss, x, key=jax.random.key(0), steps=400, progress=None).model
+    slider = moon_panels.MoonSlider(models, moon_trials.FIVE_PHASES, x)
+    codes = {
+        m["name"]: (m["low"] + PLACES * (m["high"] - m["low"])).astype(np.float32)
+        for m in slider.data["models"]
+    }
+    page = watched_page(chrome).page
+    answers = page.evaluate(
+        """async ({ script, data, weights, codes }) => {
+        const { readLayers, decode, nearest } = await import(`data:text/javascript;base64,${script}`);
+        const floats = new Float32Array(Uint8Array.from(atob(weights), (c) => c.charCodeAt(0)).buffer);
+        const moons = floats.subarray(0, data.phases.length * data.size ** 2);
+        let at = moons.length;
+        return data.models.map((m) => {
+            const layers = readLayers(m.sizes, m.activations, floats.subarray(at, (at += m.count)));
+            return codes[m.name].map((code) => {
+                const image = decode(layers, code);
+                return { image: [...image], ...nearest(image, moons, data.phases) };
+            });
+        }).concat(at === floats.length ? [] : [`${floats.length - at} weights were left over`]);
+    }""",
+        {
+            "script": base64.b64encode((STATIC / "moon_slider.js").read_bytes()).decode(),
+            "data": slider.data,
+            "weights": base64.b64encode(slider.weights).decode(),
+            "codes": {name: list(map(float, values)) for name, values in codes.items()},
+        },
+    )
+    page.context.close()
+    phases, true = measures.true_moons(moon_trials.SIZE, 5)
+    assert len(answers) == len(models)
+    for (name, model), found in zip(models.items(), answers, strict=True):
+        expected = np.asarray(model.decoder(codes[name][:, None]))
+        assert np.abs(np.array([f["image"] for f in found]) - expected).max() <= 1e-5
+        distances = np.stack([measures.rms(image, true) for image in expected])
+        assert [f["distance"] for f in found] == pytest.approx(distances.min(axis=1), abs=1e-5)
+        chosen = [int(np.flatnonzero(phases == f["phase"])[0]) for f in found]
+        assert distances[np.arange(len(PLACES)), chosen] == pytest.approx(distances.min(axis=1), abs=1e-5)
+
+
+def test_moon_slider_in_jupyterlab(shown: Shown) -> None:
+    check_moons(shown.notebook.page, shown.told)
+    assert complaints(shown.notebook) == []
+
+
+def test_moon_slider_tells_the_kernel_its_place_and_resets(shown: Shown) -> None:
+    page = shown.notebook.page
+    page.locator(".moon-slider input[type=range]").press("End")
+    page.locator(".moon-slider button").click()
+    assert page.locator(".moon-slider input[type=range]").input_value() == "0.35"
+    assert "nearest true moon" in (
+        page.locator(".moon-slider input[type=range]").get_attribute("aria-valuetext") or ""
+    )
+
+
+@pytest.mark.parametrize("theme", ["Light", "Dark"])
+def test_moon_slider_is_readable_in_both_themes(shown: Shown, theme: str) -> None:
+    shown.notebook.theme(theme)
+    contrasts = shown.notebook.page.evaluate(
+        """() => {
+        const rgba = (text) => text.match(/[\\d.]+/g).map(Number);
+        const brightness = (c) => c.slice(0, 3).map((v) => v / 255)
+            .map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+            .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+        function behind(node) {
+            for (; node; node = node.parentElement) {
+                const colour = rgba(getComputedStyle(node).backgroundColor);
+                if (colour.length < 4 || colour[3] === 1) return colour;
+            }
+            return [255, 255, 255];
+        }
+        const texts = [".moon-slider span", ".moon-slider h4", ".moon-slider figcaption",
+            ".moon-slider button", ".moon-slider svg text", ".widget-label", ".widget-readout", "samp"];
+        return [...document.querySelectorAll(texts)].map((node) => {
+            const { fill, color } = getComputedStyle(node);
+            const both = [rgba(node instanceof SVGElement ? fill : color), behind(node)].map(brightness);
+            return [node.textContent, (Math.max(...both) + 0.05) / (Math.min(...both) + 0.05)];
+        });
+    }"""
+    )
+    shown.notebook.theme("Light")
+    assert len(contrasts) > 20
+    assert [(text, contrast) for text, contrast in contrasts if contrast < 4.5] == []
+
+
+def test_moon_slider_in_an_exported_page_without_a_kernel(tmp_path: Path, chrome: Browser) -> None:
+    path = write(tmp_path / "export.ipynb", [MODELS, "slider"])
+    command = [sys.executable, "-m", "nbconvert", "--to", "html", "--execute", str(path)]
+    command += ["--ExecutePreprocessor.store_widget_state=False"]
+    done = subprocess.run(command, env=labs.environment(tmp_path), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    told = json.loads((tmp_path / "told.json").read_text())
+    watched = watched_page(chrome)
+    watched.page.goto(path.with_suffix(".html").as_uri(), wait_until="domcontentloaded")
+    watched.page.wait_for_selector(".moon-slider input[type=range]")
+    check_moons(watched.page, told)
+    assert [text for text in watched.console if "ERR_FAILED" not in text] == []
+    watched.page.context.close()
+
+
+def test_moon_slider_html_loads_nothing(chrome: Browser) -> None:
+    phases = moon_trials.FIVE_PHASES
+    model = moon_trials.build("VAE", nnx.Rngs(0))
+    slider = moon_panels.MoonSlider({"VAE": model}, phases, moon_trials.moons(phases))
+    watched = watched_page(chrome)
+    asked: list[str] = []
+    watched.page.on("request", lambda request: asked.append(request.url))
+    watched.page.set_content(f"<!doctype html><body>{slider.live_html()}</body>")
+    watched.page.wait_for_selector(".moon-slider canvas")
+    assert [url[:80] for url in asked if not url.startswith("data:")] == []
+    assert watched.console == []
+    watched.page.context.close()
+
+
+# ---------------------------------------------------------------- panels that the kernel draws
+
+
+def alt_of(page: Page, cell: int) -> str:
+    return page.evaluate("i => lab.cells()[i].querySelector('.jp-OutputArea img').alt", cell)
+
+
+def value_of(page: Page, cell: int, which: int) -> float:
+    readout = "([i, k]) => lab.cells()[i].querySelectorAll('.widget-readout')[k].textContent"
+    return float(page.evaluate(readout, [cell, which]).replace("\u2212", "-"))
+
+
+def test_panel_follows_the_keyboard(shown: Shown) -> None:
+    notebook, page = shown.notebook, shown.notebook.page
+    first, alt = settled(notebook, 2), alt_of(page, 2)
+    assert "s = -1.50" in alt
+    handle = page.query_selector_all(".widget-slider .noUi-handle")[0]
+    handle.press("ArrowRight")
+    notebook.wait_for(lambda: settled(notebook, 2) != first, 10)
+    assert value_of(page, 2, 0) == pytest.approx(-1.45)
+    notebook.wait_for(lambda: "s = -1.45" in alt_of(page, 2), 10)
+    for _ in range(5):
+        handle.press("ArrowRight")
+    notebook.wait_for(lambda: "s = -1.20" in alt_of(page, 2), 10)  # the last value wins
+    reset_of(handle).click()
+    notebook.wait_for(lambda: settled(notebook, 2) == first and alt_of(page, 2) == alt, 10)
+
+
+def test_panel_follows_the_pointer_in_the_picture(shown: Shown) -> None:
+    notebook, page = shown.notebook, shown.notebook.page
+    first = settled(notebook, 2)
+    image = page.query_selector_all(".jp-OutputArea img")[0]
+    image.scroll_into_view_if_needed()
+    box = image.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 0.1 * box["width"], box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + box["height"] / 2, steps=5)
+    notebook.wait_for(lambda: value_of(page, 2, 0) > 0.5, 10)
+    page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + box["height"] / 2, steps=5)
+    page.mouse.up()
+    notebook.wait_for(lambda: -1.2 < value_of(page, 2, 0) < 0.5, 10)
+    assert settled(notebook, 2) != first
+    s = value_of(page, 2, 0)
+    notebook.wait_for(lambda: f"s = {s:.2f}" in alt_of(page, 2), 10)
+    page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + box["height"] / 2)  # let go: it stays
+    settled(notebook, 2)
+    assert value_of(page, 2, 0) == s
+    reset_of(page.query_selector_all(".widget-slider .noUi-handle")[0]).click()
+    notebook.wait_for(lambda: settled(notebook, 2) == first, 10)
+
+
+def test_error_of_a_panel_shows_in_it_and_goes_again(shown: Shown) -> None:
+    notebook, page = shown.notebook, shown.notebook.page
+    alert = page.locator(".jp-OutputArea [role=alert]")
+    assert alert.count() == 0
+    handle = page.query_selector_all(".widget-slider .noUi-handle")[2]
+    handle.press("ArrowRight")
+    handle.press("ArrowRight")
+    alert.wait_for()
+    assert "ValueError: a is <too> large" in page.evaluate("() => lab.cells()[3].innerText")
+    handle.press("ArrowLeft")
+    notebook.wait_for(lambda: alert.count() == 0, 10)
+    assert notebook.problems() == []
+
+
+# ---------------------------------------------------------------- the kernel
+
+
+def test_interrupted_training_keeps_the_model_and_the_notebook_goes_on(
+    root: Path, lab: Lab, chrome: Browser
+) -> None:
+    train = """
+import jax
+from flax import nnx
+from lecture_lib import moon_trials, training
+x = moon_trials.moons(moon_trials.FIVE_PHASES)
+model = moon_trials.build("VAE", nnx.Rngs(0))
+fitted = training.fit(model, moon_trials.loss_of("VAE"), x, key=jax.random.key(0), steps=50_000_000)
+"""
+    after = "print(fitted.interrupted, len(fitted.history.loss) > 0, fitted.model.decoder(x[:1, :1]).shape)"
+    write(root / "interrupt.ipynb", [train, after])
+    notebook = Notebook(chrome, lab, "interrupt.ipynb")
+    notebook.start_all()
+    notebook.wait_for(lambda: re.search(r"\b[1-9]\d*/50000000 steps", notebook.printed(0)), 60)
+    notebook.page.wait_for_timeout(500)
+    notebook.interrupt()
+    notebook.wait_until_run(30)
+    assert "the model keeps what it has learned so far" in notebook.printed(0)
+    assert notebook.printed(1).split() == ["True", "True", "(1,", "576)"]
+    assert complaints(notebook) == []
+
+    # A fresh kernel and the second cell first: it says what is missing, and nothing hangs.
+    notebook.restart()
+    notebook.wait_idle()
+    notebook.page.evaluate("() => { lab.panel().content.activeCellIndex = 1; }")
+    notebook.command("notebook:run-cell")
+    notebook.wait_for(lambda: notebook.problems(), 30)
+    assert notebook.problems() == ["NameError: name 'fitted' is not defined"]
+    notebook.wait_idle()
+    notebook.close()
