@@ -117,14 +117,15 @@ class MoonSlider(anywidget.AnyWidget):
         """The widget as a piece of HTML that needs no kernel and loads nothing."""
         script = base64.b64encode((STATIC / "moon_slider.js").read_bytes()).decode()
         css = (STATIC / "moon_slider.css").read_text()
-        state = {"data": self.data, "place": self.place}
+        # a name with "</script>" in it must not end the script
+        state = json.dumps({"data": self.data, "place": self.place}).replace("</", "<\\/")
         weights = base64.b64encode(self.weights).decode()
         home = f"moon-slider-{self.model_id}"
         return (
             f'<div id="{html.escape(home)}">{self.still().as_html()}</div><style>{css}</style>'
             '<script type="module">\nconst { default: widget } = await import('
             f'"data:text/javascript;base64,{script}");\n'
-            f"const state = {json.dumps(state)};\n"
+            f"const state = {state};\n"
             f'const bytes = Uint8Array.from(atob("{weights}"), (c) => c.charCodeAt(0));\n'
             "state.weights = new DataView(bytes.buffer);\n"
             "const model = { get: (name) => state[name], set: (name, value) => (state[name] = value), "
@@ -152,8 +153,9 @@ def decoder_weights(decoder: Decoder) -> tuple[list[int], list[str], np.ndarray]
         elif layer in _NAMES:
             activations[-1] = _NAMES[layer]
         else:
+            name = getattr(layer, "__name__", layer)
             raise ValueError(
-                f"activation {layer} is not known in the browser; expected {list(_NAMES.values())}"
+                f"activation {name} is not known in the browser; expected {list(_NAMES.values())}"
             )
     return sizes, activations, np.concatenate(floats).astype("<f4")
 

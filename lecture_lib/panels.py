@@ -7,6 +7,7 @@ queueing the work elsewhere builds up a backlog of seconds.)
 """
 
 import html
+import itertools
 import math
 import pathlib
 from collections.abc import Callable, Mapping
@@ -60,7 +61,8 @@ def slider(
             f"start is {start}, low {low}, high {high}; expected low <= start <= high, low < high"
         )
     checks.positive("step", float(step))
-    digits = max(0, math.ceil(-math.log10(step) - 1e-9)) if digits is None else digits
+    if digits is None:
+        digits = next(d for d in itertools.count() if math.isclose(round(step, d), step, rel_tol=1e-6))
     return widgets.FloatSlider(
         start,
         min=low,

@@ -1,0 +1,286 @@
+"""Panels: the first frame, what a moved control does, errors, reset and grabbing; no kernel needed."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from typing import Any
+
+import ipywidgets as widgets
+import numpy as np
+import pytest
+import traitlets
+from PIL import Image
+
+from lecture_lib import figures, panels
+from lecture_lib.figures import Drawing, Still
+from lecture_lib.panels import Grab, Panel
+
+
+@figures.styled
+def drawing() -> Drawing[dict[str, float]]:
+    fig, ax = figures.figure(4, 2)
+    (dot,) = ax.plot([], [], "o", color=figures.INK)
+    ax.set(xlim=(-1, 11), ylim=(-1, 11))
+
+    def update(what: dict[str, float]) -> None:
+        dot.set_data([what["x"]], [what["y"]])
+
+    return Drawing(fig, [dot], update, lambda what: f"a dot at {what['x']:.2f}, {what['y']:.2f}")
+
+
+class Made:
+    """A panel with what it was made of, and a record of what was computed."""
+
+    def __init__(self, **options: Any):
+        self.calls: list[tuple[float, float]] = []
+        self.drawing = drawing()
+        self.x = panels.slider("x, the place", 5, 0, 10, 0.1)
+        self.y = panels.slider("y", 2, 0, 10, 1)
+        if options.pop("grabbable", False):
+            options["grab"] = Grab("x", self.drawing.figure.axes[0])
+        self.panel = Panel(self.compute, self.drawing, {"x": self.x, "y": self.y}, **options)
+
+    def compute(self, x: float, y: float) -> dict[str, float]:
+        self.calls.append((x, y))
+        if y == 7:
+            raise ZeroDivisionError("a <b>bad</b> place & time")
+        return {"x": x, "y": y}
+
+    def expected(self, x: float, y: float) -> Still:
+        return drawing()({"x": x, "y": y})
+
+    def shown(self) -> Still:
+        return Still(self.panel.picture.png, self.panel.picture.alt)
+
+
+@pytest.fixture
+def made() -> Made:
+    return Made()
+
+
+def test_first_frame_is_the_drawing_of_the_start(made: Made) -> None:
+    assert made.panel.first == made.expected(5, 2) == made.shown()
+    assert made.calls == [(5, 2)]
+    assert made.panel.picture.width == made.panel.first.width == 384
+    pixels = np.asarray(Image.open(io.BytesIO(made.panel.first.png)))
+    assert pixels.shape == (288, 576, 3) and pixels.std() > 5
+    assert made.panel.message.value == made.panel.numbers.value == ""
+    assert made.panel.values() == {"x": 5, "y": 2}
+
+
+def test_everything_is_in_the_box_and_in_order(made: Made) -> None:
+    panel = made.panel
+    parts = (made.x, made.y, panel.reset, panel.picture, panel.numbers, panel.message)
+    assert panel.children == parts
+
+
+def test_moving_a_control_changes_the_picture(made: Made) -> None:
+    made.x.value = 8
+    assert made.shown() == made.expected(8, 2) != made.panel.first
+    made.y.value = 3
+    assert made.shown() == made.expected(8, 3)
+    assert made.calls == [(5, 2), (8, 2), (8, 3)]
+    assert made.panel.first == made.expected(5, 2)  # the stored picture stays
+
+
+def test_the_same_value_again_draws_nothing(made: Made) -> None:
+    made.x.value = 5
+    assert made.calls == [(5, 2)]
+
+
+def test_a_hundred_fast_changes_end_with_the_last(made: Made) -> None:
+    for x in np.random.default_rng(0).permutation(100) / 10:
+        made.x.value = float(x)
+    made.x.value = 1.5
+    assert made.shown() == made.expected(1.5, 2)
+    assert made.calls[-1] == (1.5, 2)
+
+
+def test_error_is_told_in_the_panel_and_goes_away(made: Made) -> None:
+    made.y.value = 7
+    message = made.panel.message.value
+    assert "ZeroDivisionError: a &lt;b&gt;bad&lt;/b&gt; place &amp; time" in message
+    assert "<b>bad" not in message and 'role="alert"' in message
+    assert made.shown() == made.panel.first  # the last good picture stays
+    made.y.value = 3
+    assert made.panel.message.value == ""
+    assert made.shown() == made.expected(5, 3)
+
+
+def test_error_while_drawing_is_told_too(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(what: Any) -> Any:
+        raise ValueError("no ink")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(made.drawing, "update", fail)
+        made.x.value = 1
+        assert "ValueError: no ink" in made.panel.message.value
+    made.x.value = 2
+    assert made.panel.message.value == "" and made.shown() == made.expected(2, 2)
+
+
+def test_error_at_the_start_is_the_makers() -> None:
+    def fail(x: float) -> Any:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        Panel(fail, drawing(), {"x": panels.slider("x", 0, 0, 1, 1)})
+
+
+def test_reset_brings_back_values_and_picture(made: Made) -> None:
+    made.x.value, made.y.value = 8, 7
+    assert made.panel.message.value
+    before = len(made.calls)
+    made.panel.reset.click()
+    assert made.panel.values() == {"x": 5, "y": 2}
+    assert made.shown() == made.panel.first and made.panel.message.value == ""
+    assert len(made.calls) == before + 1  # drawn once, not once a control
+    made.x.value = 3
+    assert made.shown() == made.expected(3, 2)
+
+
+def test_numbers_follow_and_are_escaped() -> None:
+    made = Made(describe=lambda what: f"x = {what['x']:g} <& done")
+
+    def told() -> str:
+        return re.sub(r"</?samp[^>]*>", "", made.panel.numbers.value)
+
+    assert told() == "x = 5 &lt;&amp; done"
+    made.x.value = 8
+    assert told() == "x = 8 &lt;&amp; done"
+    made.panel.reset.click()
+    assert told() == "x = 5 &lt;&amp; done"
+
+
+# --- grabbing -------------------------------------------------------------------------------
+
+
+def share_of(made: Made, x: float, y: float = 5) -> list[float]:
+    """Where a data point is in the picture: shares of its width and height, from the top left."""
+    figure = made.drawing.figure
+    point = figure.axes[0].transData.transform((x, y))
+    width, height = figure.bbox.size
+    return [float(point[0] / width), float(1 - point[1] / height)]
+
+
+def test_grab_moves_the_control_to_the_pointer() -> None:
+    made = Made(grabbable=True)
+    assert made.panel.picture.grabbable
+    for x in (2.5, 9.9, 0.0):
+        made.panel.picture.pointer = share_of(made, x)
+        assert made.x.value == pytest.approx(x, abs=1e-9)
+        assert made.y.value == 2
+        assert made.shown() == made.expected(made.x.value, 2)
+
+
+def test_grab_stops_at_the_ends() -> None:
+    made = Made(grabbable=True)
+    made.panel.picture.pointer = share_of(made, 10.9)
+    assert made.x.value == 10
+    made.panel.picture.pointer = share_of(made, -0.9)
+    assert made.x.value == 0
+    for beyond in ([-5.0, 0.5], [7.0, -3.0]):
+        made.panel.picture.pointer = beyond
+        assert made.x.value in (0, 10)
+
+
+def test_without_grab_the_picture_is_still() -> None:
+    made = Made()
+    assert not made.panel.picture.grabbable
+    made.panel.picture.pointer = [0.1, 0.1]
+    assert made.calls == [(5, 2)]
+
+
+# --- what a notebook stores -----------------------------------------------------------------
+
+
+def test_mimebundle_has_the_widget_and_the_first_picture(made: Made) -> None:
+    made.x.value = 9
+    data, metadata = made.panel._repr_mimebundle_()
+    assert data[panels.WIDGET_VIEW]["model_id"] == made.panel.model_id
+    assert base64.b64decode(data["image/png"]) == made.panel.first.png
+    assert data["text/plain"] == made.panel.first.alt
+    assert made.panel.first.alt in data["text/html"]
+    assert metadata["image/png"]["alt"] == made.panel.first.alt
+
+
+def test_picture_sends_image_and_text_together() -> None:
+    picture = panels.Picture()
+    sent: list[Any] = []
+    picture.send_state = lambda key=None: sent.append(key)  # type: ignore[method-assign,assignment]
+    picture.show(Still(base64.b64decode(PIXEL), "one pixel"))
+    assert (picture.alt, picture.width) == ("one pixel", 1)
+    assert len(sent) <= 1
+    names = set(picture.keys)
+    assert {"png", "alt", "width", "grabbable", "pointer", "_esm"} <= names
+
+
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+
+
+def test_static_files_are_there() -> None:
+    for name in ("picture.js", "moon_slider.js", "moon_slider.css"):
+        assert (panels.STATIC / name).stat().st_size > 0
+
+
+# --- controls -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("step", "digits", "shown"),
+    [
+        (0.05, None, ".2f"),
+        (0.1, None, ".1f"),
+        (0.001, None, ".3f"),
+        (1, None, ".0f"),
+        (5, None, ".0f"),
+        (0.25, None, ".2f"),
+        (0.125, None, ".3f"),
+        (1e-7, None, ".7f"),
+        (0.1 + 0.2, None, ".1f"),
+        (1 / 3, None, ".6f"),
+        (1, 3, ".3f"),
+    ],
+)
+def test_slider(step: float, digits: int | None, shown: str) -> None:
+    slider = panels.slider("phase, degrees", 2, 0, 10, step, digits=digits)
+    assert (slider.value, slider.min, slider.max, slider.step) == (2, 0, 10, step)
+    assert slider.description == "phase, degrees"
+    assert slider.readout_format == shown
+
+
+@pytest.mark.parametrize(("start", "low", "high"), [(11, 0, 10), (-1, 0, 10), (0, 0, 0), (5, 10, 0)])
+def test_slider_refuses_ends(start: float, low: float, high: float) -> None:
+    with pytest.raises(ValueError, match=rf"start is {start}, low {low}, high {high}; expected low <= start"):
+        panels.slider("x", start, low, high, 1)
+
+
+@pytest.mark.parametrize("step", [0, -0.1, float("nan")])
+def test_slider_refuses_steps(step: float) -> None:
+    with pytest.raises(ValueError, match="step"):
+        panels.slider("x", 0, 0, 1, step)
+
+
+def test_choices() -> None:
+    one = panels.choice_slider("noise", 2.0, [0.5, 2.0, 5.0])
+    assert isinstance(one, widgets.SelectionSlider) and one.value == 2.0 and one.description == "noise"
+    two = panels.choice("kind", "b", [("first", "a"), ("second", "b")])
+    assert isinstance(two, widgets.ToggleButtons) and two.value == "b"
+    for make in (panels.choice_slider, panels.choice):
+        with pytest.raises(traitlets.TraitError):
+            make("x", 3, [1, 2])
+
+
+def test_choices_drive_a_panel() -> None:
+    slider, buttons = panels.choice_slider("x", 1, [1, 2, 3]), panels.choice("y", "low", ["low", "high"])
+    panel = Panel(
+        lambda x, y: {"x": float(x), "y": {"low": 1.0, "high": 9.0}[y]},
+        drawing(),
+        {"x": slider, "y": buttons},
+    )
+    slider.value, buttons.value = 3, "high"
+    assert panel.picture.alt == "a dot at 3.00, 9.00"
+    panel.reset.click()
+    assert panel.picture.alt == "a dot at 1.00, 1.00"
