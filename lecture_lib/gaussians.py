@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -117,7 +118,10 @@ def _floats(**values: Any) -> list[Array]:
     for name, value in values.items():
         if not isinstance(value, (int, float)):
             checks.floating(name, value)
-    dtype = jnp.result_type(float, *values.values())
+    # jnp.result_type takes no lists
+    dtype = jnp.result_type(
+        float, *(np.asarray(v) if isinstance(v, (list, tuple)) else v for v in values.values())
+    )
     if dtype in (jnp.float16, jnp.bfloat16):  # exp of a log-variance above 11 is infinite in float16
         dtype = jnp.dtype(jnp.float32)
     return [jnp.asarray(value, dtype) for value in values.values()]

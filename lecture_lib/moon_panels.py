@@ -13,7 +13,7 @@ import numpy as np
 import traitlets
 from flax import nnx
 
-from lecture_lib import checks, figures, measures, moon_trials, training
+from lecture_lib import checks, figures, measures, moon_trials
 from lecture_lib.figures import BLUE, GREEN, INK, ORANGE, Drawing, Still
 from lecture_lib.moon_trials import SIZE
 from lecture_lib.networks import VAE, Autoencoder, Decoder
@@ -188,16 +188,13 @@ def retrain(noise_sd: float, kl_weight: float, steepness: float, seed: int) -> R
         seed: Of the weights and of the training.
     """
     x = moon_trials.moons(moon_trials.FIVE_PHASES)
-    key_weights, key_training = jax.random.split(jax.random.key(seed))
-    model = moon_trials.build("VAE", nnx.Rngs(key_weights), steepness=steepness, noise_sd=noise_sd)
-    fitted = training.fit(
-        model,
-        moon_trials.loss_of("VAE"),
-        x,
-        key=key_training,
-        steps=moon_trials.STEPS,
+    fitted = moon_trials.train(
+        "VAE",
+        moon_trials.FIVE_PHASES,
+        key=jax.random.key(seed),
+        steepness=steepness,
+        noise_sd=noise_sd,
         hyper={"beta": kl_weight},
-        progress=None,
     )
     codes = moon_trials.codes_of(fitted.model, x)
     low, high = code_line(codes)
@@ -231,6 +228,7 @@ def retrain_panel() -> Panel:
     picture = bottom.imshow(np.zeros((SIZE, 13 * SIZE)), cmap="gray", vmin=0, vmax=1, aspect="auto")
     bottom.set(xlabel="code z, left to right; below each place the moon decoded there", yticks=[])
     bottom.set_xlim(-0.025, 1.025)
+    bottom.spines["left"].set_visible(False)
 
     def update(what: Retrained) -> None:
         low, high = what.ends
@@ -323,7 +321,14 @@ def penalty_panel() -> Panel:
     z = np.linspace(-6, 6, 401)
     right.plot(z, np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi), "--", color=INK, label="prior N(0, 1)")
     (density,) = right.plot(z, z, "-", color=BLUE, label="q(z|x) = N(m, exp(s))")
-    right.set(title="What is penalised", xlabel="z", ylabel="density", ylim=(0, 1.15), xlim=(-6, 6))
+    right.set(
+        title="What is penalised",
+        xlabel="z",
+        ylabel="density",
+        ylim=(0, 1.15),
+        xlim=(-6, 6),
+        xticks=range(-6, 7, 3),
+    )
     right.legend(loc="upper left", handlelength=1.5)
     (line,) = left.plot([0, 0], [-2.2, 5], ":", color=figures.FAINT, lw=1)
     (dots,) = left.plot([], [], "o", color=INK, ms=6)

@@ -4,7 +4,7 @@ The recipe: moons of 24 x 24 pixels, a 1-D code, tanh MLPs with two hidden layer
 cosine schedule over 2000 steps on all moons at once, pixel noise of the VAE's decoder 2.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -52,7 +52,7 @@ class Trial(NamedTuple):
     """Root mean square error of the reconstructed training moons."""
 
 
-def moons(phases: Any) -> Float[Array, "n pixels"]:
+def moons(phases: Sequence[float]) -> Float[Array, "n pixels"]:
     """The training moons, flat, one for each phase angle in degrees."""
     return moon.render_many(phases, SIZE).reshape(len(phases), -1)
 
@@ -79,6 +79,32 @@ def loss_of(kind: Kind) -> Callable[..., Any]:
     return objectives.squared_error if kind == "auto-encoder" else objectives.negative_elbo
 
 
+def train(
+    kind: Kind,
+    phases: Sequence[float],
+    *,
+    key: PRNGKeyArray,
+    steepness: float | None = None,
+    noise_sd: float = NOISE_SD,
+    hyper: dict[str, Any] | None = None,
+    progress: str | None = None,
+) -> training.Fitted[Any]:
+    """Train one model on the moons of the given phases.
+
+    Args:
+        kind: "auto-encoder" or "VAE".
+        phases: Degrees.
+        key: Seeds the weights and the training.
+        steepness, noise_sd: See `build`.
+        hyper: Handed to the loss, say `{"beta": 0.1}`.
+        progress: Label of the progress bar; None shows none.
+    """
+    key_weights, key_training = jax.random.split(key)
+    model = build(kind, nnx.Rngs(key_weights), steepness=steepness, noise_sd=noise_sd)
+    loss, x = loss_of(kind), moons(phases)
+    return training.fit(model, loss, x, key=key_training, steps=STEPS, hyper=hyper, progress=progress)
+
+
 def means(model: Autoencoder | VAE, images: Float[Array, "n pixels"]) -> Float[Array, "n 1"]:
     """The code of each image: for a VAE the mean of q(z|x)."""
     return model.encoder(images).mean if isinstance(model, VAE) else model.encode(images)
@@ -102,7 +128,7 @@ def codes_of(model: Autoencoder | VAE, images: Float[Array, "n pixels"]) -> Code
 
 def run(
     kind: Kind,
-    phases: Any,
+    phases: Sequence[float],
     *,
     keys: PRNGKeyArray,
     steepness: float | None = None,

@@ -100,7 +100,7 @@ class Panel(widgets.VBox):
         drawing: Draws it; called with what `compute` returns.
         controls: Name to control, in the order from top to bottom.
         grab: Which control the pointer drags in the picture, if any.
-        describe: Turns what was drawn into a line of numbers under the picture, if wanted.
+        describe: Turns what was drawn into the numbers under the picture, parted by " | ", if wanted.
     """
 
     def __init__(
@@ -137,7 +137,12 @@ class Panel(widgets.VBox):
         return {name: control.value for name, control in self.controls.items()}
 
     def _line(self, what: Any) -> str:
-        return f"<samp>{html.escape(self._describe(what))}</samp>" if self._describe else ""
+        if self._describe is None:
+            return ""
+        facts = (html.escape(fact) for fact in self._describe(what).split(" | "))
+        return "".join(
+            f"<samp style='display: inline-block; margin-right: 2em'>{fact}</samp>" for fact in facts
+        )
 
     def _redraw(self) -> None:
         if self._paused:

@@ -294,6 +294,7 @@ def _run(
     data = jax.tree.map(jnp.asarray, data)
     _check_data(data, batch_size)
     run_chunk = partial(_chunk, batch_size=batch_size, longest=LONGEST_CHUNK, **static)
+    runs = key.shape if static["many"] else ()
     length = chunk or 16
     state, interrupted = _State(carry, 0, ()), False
 
@@ -322,7 +323,7 @@ def _run(
                 waiting = dispatch(state) if stop < steps else None
                 show(stop, float(losses[..., -1].mean()))
                 if on_chunk:
-                    history = _history(state)
+                    history = _history(state, runs)
                     on_chunk(Progress(stop, steps, history, partial(model_of, state)))
         except KeyboardInterrupt:
             interrupted = True
@@ -330,7 +331,7 @@ def _run(
         print(f"Interrupted after step {state.done} of {steps}: the model keeps what it has learned so far.")
     elif not all(np.isfinite(leaf).all() for leaf in map(np.asarray, jax.tree.leaves(state.carry.params))):
         raise FloatingPointError(_diverged(state.done - 1, _last_finite(state), "the weights are"))
-    return Fitted(model_of(state), _history(state), interrupted)
+    return Fitted(model_of(state), _history(state, runs), interrupted)
 
 
 def _check_data(data: Any, batch_size: int | None) -> None:
@@ -378,9 +379,9 @@ def _diverged(step: int, before: Any, what: str) -> str:
     return f"training diverged: {what} not finite at step {step}; {last}. Try a smaller learning rate."
 
 
-def _history(state: _State) -> History:
+def _history(state: _State, runs: tuple[int, ...]) -> History:
     if not state.pieces:
-        return History(np.arange(0), np.zeros((0,), np.float32), {})
+        return History(np.arange(0), np.zeros((*runs, 0), np.float32), {})
     losses, metrics = jax.tree.map(lambda *parts: np.concatenate(parts, axis=-1), *state.pieces)
     return History(np.arange(state.done), losses, metrics)
 

@@ -78,11 +78,11 @@ function render({ model, el }) {
   const moons = floats.subarray(0, data.phases.length * size * size);
   let at = moons.length;
   el.classList.add("moon-slider");
+  el.addEventListener("keydown", (event) => event.stopPropagation()); // JupyterLab would fold headings
 
   const bar = make("label", el, "", { className: "moon-bar" });
   make("span", bar, data.label);
   const range = make("input", bar, "", { type: "range", min: 0, max: 1, step: 0.002, value: model.get("place") });
-  range.setAttribute("data-lm-suppress-shortcuts", ""); // or JupyterLab folds headings with the arrow keys
   const reset = make("button", bar, "Reset", { type: "button" });
   const row = make("div", el, "", { className: "moon-row" });
 

@@ -1,0 +1,149 @@
+"""The measures: against brute force, closed forms and constructed cases."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from lecture_lib import gaussians, measures, moon
+
+LAW = settings(max_examples=200, deadline=None, derandomize=True)
+
+
+# --- moons ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [16, 24])
+def test_true_moons_are_found_again(size: int) -> None:
+    phases, pictures = measures.true_moons(size)
+    np.testing.assert_array_equal(phases, np.arange(180))
+    near = measures.nearest_moon(pictures)
+    # pictures of neighbouring degrees differ, but the last ones hold a few lit points at most
+    seen = [len({p.tobytes() for p in pictures[:k]}) for k in range(1, 181)]
+    distinct = int(np.argmax(np.arange(1, 181) > seen)) if seen[-1] < 180 else 180
+    np.testing.assert_array_equal(near.phase[:distinct], phases[:distinct])
+    np.testing.assert_array_equal(near.distance, 0)
+    assert distinct >= 170
+
+
+def test_moons_between_whole_degrees_go_to_a_neighbour() -> None:
+    wanted = np.array([10.3, 45.5, 90.7, 133.2])
+    pictures = np.asarray(moon.render_many(wanted, 24)).reshape(4, -1)
+    near = measures.nearest_moon(pictures)
+    assert (np.abs(near.phase - wanted) < 1).all()
+    assert (near.distance < 0.05).all() and (near.distance > 0).all()
+
+
+def test_nearest_is_the_least_of_all_distances() -> None:
+    rng = np.random.default_rng(0)
+    pictures = rng.uniform(size=(6, 24 * 24))
+    near = measures.nearest_moon(pictures)
+    true = np.stack([np.asarray(moon.render(float(p), 24)).ravel() for p in range(180)]).astype(np.float64)
+    every = np.sqrt(((pictures[:, None] - true[None]) ** 2).mean(-1))
+    np.testing.assert_array_equal(near.phase, every.argmin(1))
+    # eager and compiled rendering differ by 1e-6 at most
+    np.testing.assert_allclose(near.distance, every.min(1), atol=1e-6)
+
+
+def test_distance_is_in_units_of_brightness() -> None:
+    _, pictures = measures.true_moons(24)
+    near = measures.nearest_moon(pictures[40:41] + 0.01)
+    assert near.distance[0] <= 0.01 + 1e-9 and near.distance.shape == near.phase.shape == (1,)
+
+
+def test_every_few_degrees() -> None:
+    phases, pictures = measures.true_moons(16, 5)
+    np.testing.assert_array_equal(phases, np.arange(0, 180, 5))
+    assert pictures.shape == (36, 256)
+    with pytest.raises(ValueError, match="read-only"):
+        pictures[0] = 0
+
+
+@pytest.mark.parametrize(
+    ("images", "told"),
+    [
+        (np.zeros((2, 577)), r"images has shape \(2, 577\); expected \(n, size \* size\)"),
+        (np.zeros((2, 49)), r"images has shape \(2, 49\)"),
+        (np.zeros(576), r"images has shape \(576,\)"),
+        (np.zeros((2, 24, 24)), r"images has shape \(2, 24, 24\)"),
+        (np.full((1, 576), np.nan), "images has 576 of 576 values that are not finite"),
+    ],
+)
+def test_nearest_moon_refuses(images: Any, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        measures.nearest_moon(images)
+
+
+# --- distances and orders -------------------------------------------------------------------
+
+
+@given(hnp.arrays(np.float64, (3, 5), elements=st.floats(-1e3, 1e3)), st.floats(-1e3, 1e3))
+@LAW
+def test_rms(a: Any, shift: float) -> None:
+    b = a[::-1]
+    expected = [np.linalg.norm(p - q) / 5**0.5 for p, q in zip(a, b, strict=True)]
+    np.testing.assert_allclose(measures.rms(a, b), expected, rtol=1e-13, atol=1e-300)
+    np.testing.assert_array_equal(measures.rms(a, a), 0)
+    # a + shift rounds by 1e-13 at this size
+    np.testing.assert_allclose(measures.rms(a, a + shift), np.full(3, abs(shift)), atol=1e-12)
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=8))
+@LAW
+def test_in_order_is_that_of_sorting(codes: list[float]) -> None:
+    distinct = len(set(codes)) == len(codes)
+    expected = distinct and (sorted(codes) == codes or sorted(codes, reverse=True) == codes)
+    assert bool(measures.in_order(codes)) is expected
+    assert bool(measures.in_order(codes[::-1])) is expected
+    assert measures.in_order(sorted(set(codes))) if len(set(codes)) > 1 else True
+
+
+def test_in_order_by_rows() -> None:
+    codes = [[0, 1, 2], [2.0, 1, 0], [0, 2, 1], [0, 0, 1], [1, 1, 1]]
+    np.testing.assert_array_equal(measures.in_order(codes), [True, True, False, False, False])
+    assert measures.in_order(np.zeros((2, 3, 4))).shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("codes", "told"),
+    [
+        ([1.0], r"codes has shape \(1,\); expected \(\.\.\., n\) with n at least 2"),
+        (3.0, r"codes has shape \(\)"),
+        ([], r"codes has shape \(0,\)"),
+        ([0.0, np.nan], "codes has 1 of 2 values that are not finite"),
+    ],
+)
+def test_in_order_refuses(codes: Any, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        measures.in_order(codes)
+
+
+# --- KL by quadrature -----------------------------------------------------------------------
+
+
+@given(st.floats(-20, 20), st.floats(-4, 3))
+@LAW
+def test_kl_by_quadrature_is_the_closed_form(mean: float, log_sd: float) -> None:
+    """The docstring promises about 1e-12, relative to the size of what is summed."""
+    sd = float(np.exp(log_sd))
+    closed = 0.5 * (sd**2 - 1 - np.log(sd**2) + mean**2)
+    assert measures.kl_by_quadrature(mean, sd) == pytest.approx(closed, rel=1e-12, abs=1e-12)
+    with jax.enable_x64(True):
+        ours = float(gaussians.kl_standard_normal(np.array([mean]), np.array([2 * log_sd])))
+    assert ours == pytest.approx(measures.kl_by_quadrature(mean, sd), rel=1e-12, abs=1e-12)
+
+
+def test_kl_of_the_prior_is_zero() -> None:
+    assert measures.kl_by_quadrature(0.0, 1.0) == 0
+
+
+@pytest.mark.parametrize(("mean", "sd"), [(0.0, 0.0), (0.0, -1.0), (np.nan, 1.0), (0.0, np.inf)])
+def test_kl_by_quadrature_refuses(mean: float, sd: float) -> None:
+    with pytest.raises(ValueError, match=r"^(mean|sd) "):
+        measures.kl_by_quadrature(mean, sd)

@@ -1,0 +1,124 @@
+"""The package as a whole: who imports whom, what is loaded with it, and that nothing asks the network."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = {path.stem: path for path in sorted((ROOT / "lecture_lib").glob("*.py")) if path.stem != "__init__"}
+
+ORDER = [
+    *("checks", "moon", "gaussians", "networks"),
+    *("datasets", "objectives", "training", "measures", "moon_trials"),
+    *("figures", "panels", "moon_panels"),
+]
+"""Each of these imports only from those before it."""
+
+WITH_PICTURES = {"figures", "panels", "moon_panels"}
+
+
+def imports(name: str) -> set[str]:
+    """The modules of the package that one of them imports, wherever in its text."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(SOURCES[name].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name} has a relative import"
+            if node.module == "lecture_lib":
+                found |= {alias.name for alias in node.names}
+            elif (node.module or "").startswith("lecture_lib."):
+                found.add((node.module or "").split(".")[1])
+        elif isinstance(node, ast.Import):
+            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("lecture_lib.")}
+    return found
+
+
+def run(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_no_module_is_missing_from_the_order() -> None:
+    assert set(ORDER) <= set(SOURCES)
+
+
+@pytest.mark.parametrize("name", ORDER)
+def test_imports_follow_the_order(name: str) -> None:
+    assert imports(name) <= set(ORDER[: ORDER.index(name)])
+
+
+def test_imports_have_no_cycle() -> None:
+    graph = {name: imports(name) for name in SOURCES}
+    assert len(list(graphlib.TopologicalSorter(graph).static_order())) == len(SOURCES)
+
+
+def test_only_the_modules_with_pictures_load_matplotlib_and_widgets() -> None:
+    plain = sorted(
+        name for name in SOURCES if name not in WITH_PICTURES and not imports(name) & WITH_PICTURES
+    )
+    assert set(ORDER) - WITH_PICTURES <= set(plain)
+    # Flax loads IPython itself where there is one, so only what comes on top of Flax is ours.
+    code = f"""
+import importlib, sys
+import flax.nnx, jax, optax
+theirs = set(sys.modules)
+for name in {plain!r}:
+    importlib.import_module("lecture_lib." + name)
+    for heavy in ("matplotlib", "ipywidgets", "IPython", "anywidget", "pandas"):
+        assert heavy not in set(sys.modules) - theirs, (name, heavy)
+for heavy in ("matplotlib", "ipywidgets", "anywidget"):
+    assert heavy not in sys.modules, heavy
+"""
+    run(code)
+
+
+@pytest.mark.parametrize("name", sorted(set(ORDER) - WITH_PICTURES))
+def test_modules_without_pictures_name_none(name: str) -> None:
+    for node in ast.walk(ast.parse(SOURCES[name].read_text(encoding="utf-8"))):
+        named = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        named += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        roots = {n.split(".")[0] for n in named}
+        assert not roots & {"matplotlib", "ipywidgets", "IPython", "anywidget", "PIL"}
+
+
+def test_nothing_asks_the_network() -> None:
+    code = f"""
+import socket
+
+class Refused(socket.socket):
+    def __init__(self, *args, **kwargs):
+        raise OSError("a socket was asked for")
+
+def refuse(*args, **kwargs):
+    raise OSError("an address was asked for")
+
+socket.socket, socket.create_connection, socket.getaddrinfo = Refused, refuse, refuse
+
+import importlib
+for name in {sorted(SOURCES)!r}:
+    importlib.import_module("lecture_lib." + name)
+
+import jax
+from flax import nnx
+from lecture_lib import datasets, moon, objectives, training
+from lecture_lib.networks import VAE
+x = datasets.digits("test").images.reshape(-1, 64)
+model = VAE(64, 2, rngs=nnx.Rngs(0))
+fitted = training.fit(model, objectives.negative_elbo, x, key=jax.random.key(0), steps=20, progress=None)
+print(len(fitted.history.loss), moon.render(90.0).shape)
+"""
+    assert run(code).split() == ["20", "(32,", "32)"]
