@@ -128,6 +128,11 @@ def jupyterlab(root: Path, work: Path) -> Iterator[Lab]:
                 server.wait()
 
 
+def on_kernel_path() -> None:
+    """Let kernels find this checkout first, whatever is installed."""
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+
+
 def environment(work: Path) -> dict[str, str]:
     """The environment for Jupyter: its files in `work`, and this checkout first on the kernels' path."""
     folders = {
@@ -138,8 +143,8 @@ def environment(work: Path) -> dict[str, str]:
         "JUPYTER_RUNTIME_DIR": "runtime",
         "IPYTHONDIR": "ipython",
     }
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": path, **{name: str(work / name_) for name, name_ in folders.items()}}
+    on_kernel_path()
+    return {**os.environ, **{name: str(work / folder) for name, folder in folders.items()}}
 
 
 def _wait_for(server: subprocess.Popen[bytes], lab: Lab, log: Path, seconds: float = 90) -> None:
