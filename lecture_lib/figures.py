@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 # Okabe and Ito's colours, told apart under protanopia and deuteranopia; a line style goes with each, so
 # that a picture can be read in grey, too.
-BLUE, ORANGE, GREEN, PURPLE, SKY = "#0072B2", "#D55E00", "#009E73", "#8F4C9E", "#56B4E9"
+BLUE, ORANGE, GREEN, PURPLE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9"
 INK, FAINT, PAPER = "#222222", "#8a8a8a", "#fdfcf9"
 LINES = {BLUE: "-", ORANGE: "--", GREEN: "-.", PURPLE: ":", INK: "-"}
 

@@ -76,7 +76,13 @@ def build(kind: Kind, rngs: nnx.Rngs, *, steepness: Any = None, noise_sd: Any = 
 
 def loss_of(kind: Kind) -> Callable[..., Any]:
     """The loss that goes with the kind."""
-    return objectives.squared_error if kind == "auto-encoder" else objectives.negative_elbo
+    losses: dict[str, Callable[..., Any]] = {
+        "auto-encoder": objectives.squared_error,
+        "VAE": objectives.negative_elbo,
+    }
+    if kind not in losses:
+        raise ValueError(f"kind is {kind!r}; expected 'auto-encoder' or 'VAE'")
+    return losses[kind]
 
 
 def train(
@@ -189,6 +195,8 @@ def judge(codes: Any, decoded: Any, between: Any, images: Any, crossfade: Any) -
 
 def table(trials: dict[str, Trial]) -> str:
     """A text table, a line for each trial: how often the codes are in order and the midpoint is a moon."""
+    if not trials:
+        raise ValueError("trials is empty; expected at least one")
     width = max(map(len, trials))
     lines = [f"{'':{width}}   in order   in-between moon   nearest phase   its distance   to cross-fade"]
     for name, t in trials.items():

@@ -70,6 +70,7 @@ def bernoulli_log_likelihood(
     """
     checks.floating("x", x)
     checks.floating("logits", logits)
+    checks.finite("x", x)
     checks.same_shape(x=x, logits=logits)
     if not checks.is_traced(x) and bool(jnp.any((jnp.asarray(x) < 0) | (jnp.asarray(x) > 1))):
         raise ValueError("x has values outside [0, 1]; a Bernoulli likelihood needs pixels in [0, 1]")

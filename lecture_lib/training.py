@@ -48,7 +48,7 @@ class History(NamedTuple):
     loss: np.ndarray
     """The loss on the batch of that step, before its update."""
     metrics: dict[str, np.ndarray]
-    """What else the loss function returned, by name."""
+    """What else the loss function returned, by name; empty if no step was run."""
 
 
 class Fitted(NamedTuple, Generic[M]):
@@ -326,7 +326,7 @@ def _run(
                     history = _history(state, runs)
                     on_chunk(Progress(stop, steps, history, partial(model_of, state)))
         except KeyboardInterrupt:
-            interrupted = True
+            interrupted = state.done < steps
     if interrupted:
         print(f"Interrupted after step {state.done} of {steps}: the model keeps what it has learned so far.")
     elif not all(np.isfinite(leaf).all() for leaf in map(np.asarray, jax.tree.leaves(state.carry.params))):
