@@ -40,6 +40,7 @@ def cases() -> list[Case]:
     digits = jnp.asarray(datasets.digits("train").images.reshape(-1, 64))
     moons = moon_trials.moons(moon_trials.FIVE_PHASES)
     return [
+        Case("digits, VAE 64-64-2 (our default)", lambda: VAE(64, 2, rngs=nnx.Rngs(0)), digits, 64, 3000),
         Case("digits, VAE 64-128-2", lambda: VAE(64, 2, (128,), rngs=nnx.Rngs(0)), digits, 64, 3000),
         Case("digits, VAE 64-256-128-2", lambda: VAE(64, 2, (256, 128), rngs=nnx.Rngs(0)), digits, 64, 1500),
         Case(
