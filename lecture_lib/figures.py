@@ -16,11 +16,11 @@ from PIL import Image
 
 T = TypeVar("T")
 
-# Okabe and Ito's colours, told apart under protanopia and deuteranopia; a line style goes with each, so
-# that a picture can be read in grey, too.
-BLUE, ORANGE, GREEN, PURPLE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9"
+# Okabe and Ito's colours, told apart under protanopia and deuteranopia, the purple darkened to stand out
+# from the paper; a line style goes with each, so that a picture can be read in grey, too.
+BLUE, ORANGE, GREEN, PURPLE, SKY = "#0072B2", "#D55E00", "#009E73", "#B65E92", "#56B4E9"
 INK, FAINT, PAPER = "#222222", "#8a8a8a", "#fdfcf9"
-LINES = {BLUE: "-", ORANGE: "--", GREEN: "-.", PURPLE: ":", INK: "-"}
+LINES: dict[str, Any] = {BLUE: "-", ORANGE: "--", GREEN: "-.", PURPLE: ":", INK: (0, (1, 1))}
 
 _DPI = 144
 _FAST, _SMALL = 1, 9  # PNG compression: of a frame that is waited for, and of one that is stored
@@ -147,6 +147,12 @@ class Drawing(Generic[T]):
             self.figure.draw_artist(artist)
         return Still(_png(np.asarray(self._canvas.buffer_rgba()), _FAST), self.describe(what))
 
+    def region(self, axes: Any) -> list[float]:
+        """Where `axes` lies in the picture: left, top, width, height, as shares of the whole."""
+        width, height = self.figure.bbox.size
+        box = axes.get_window_extent()
+        return [box.x0 / width, 1 - box.y1 / height, box.width / width, box.height / height]
+
     def data_at(self, axes: Any, x: float, y: float) -> tuple[float, float]:
         """Data coordinates in `axes` of a point of the picture, given as shares of its width and height."""
         size = self.figure.bbox.size
@@ -242,7 +248,7 @@ def curves(
         raise ValueError(f"ys has {len(ys)} lines; expected 1 to {len(LINES)}, so that each has its own look")
     fig, ax = figure(8, 3)
     for (label, y), (colour, line) in zip(ys.items(), LINES.items(), strict=False):
-        ax.plot(x, y, line, color=colour, label=label)
+        ax.plot(x, y, ls=line, color=colour, label=label)
     if "x" in log:
         ax.set_xscale("log")
     if "y" in log:

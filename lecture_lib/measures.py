@@ -27,11 +27,12 @@ def true_moons(size: int, step: int = 1) -> tuple[np.ndarray, np.ndarray]:
     return phases, pictures
 
 
-def nearest_moon(images: Any) -> NearestMoon:
-    """Compare pictures with the true waxing moons of every whole degree from 0 to 179.
+def nearest_moon(images: Any, *, step: int = 1) -> NearestMoon:
+    """Compare pictures with the true waxing moons of every `step` degrees from 0 up to 179.
 
     Args:
         images: Shape (n, size * size), brightness.
+        step: Whole degrees between two true moons, at least 1.
 
     Raises:
         ValueError: The shape is not that of square pictures, or a value is not finite.
@@ -41,7 +42,7 @@ def nearest_moon(images: Any) -> NearestMoon:
     if images.ndim != 2 or size < 8 or size**2 != images.shape[1]:
         raise ValueError(f"images has shape {images.shape}; expected (n, size * size) with size at least 8")
     checks.finite("images", images)
-    phases, true = true_moons(size)
+    phases, true = true_moons(size, checks.whole("step", step, low=1))
     distances = np.stack([rms(image, true) for image in images])
     best = distances.argmin(axis=1)
     return NearestMoon(phases[best], distances[np.arange(len(images)), best])

@@ -72,7 +72,8 @@ def render(
     Args:
         phase_angle: Degrees, a scalar: 0 is the full moon, 90 a half moon, 180 the new moon. Positive
             is waxing (lit on the right, as seen from the northern hemisphere), negative waning.
-            Periodic with 360. May be traced, so the function can be jitted and vmapped.
+            Periodic with 360. May be traced: the function can be jitted and vmapped. It is not meant to be
+            differentiated (the shadow has an edge, and x ** (1 / GAMMA) is infinitely steep at 0).
         size: Height and width of the picture in pixels, at least 8.
         maria: How visible the dark plains are, from 0 (a plain white ball) to 1.
 

@@ -102,8 +102,8 @@ class MoonSlider(anywidget.AnyWidget):
         pictures, titles, told = [], [], []
         for name, code in self.codes().items():
             image = np.asarray(self._models[name].decoder(jnp.full((1, 1), code)))
-            near = measures.nearest_moon(image)
-            truth = measures.true_moons(self.data["size"])[1][near.phase[0]]
+            near = measures.nearest_moon(image, step=_TRUE_STEP)
+            truth = measures.true_moons(self.data["size"], _TRUE_STEP)[1][near.phase[0] // _TRUE_STEP]
             pictures += [image[0], truth]
             phase, distance = near.phase[0], near.distance[0]
             titles += [f"{name}\nz = {code:.2f}", f"nearest true moon\n{phase}°, {distance:.3f} away"]
@@ -129,9 +129,10 @@ class MoonSlider(anywidget.AnyWidget):
             f'const bytes = Uint8Array.from(atob("{weights}"), (c) => c.charCodeAt(0));\n'
             "state.weights = new DataView(bytes.buffer);\n"
             "const model = { get: (name) => state[name], set: (name, value) => (state[name] = value), "
-            "on: () => {}, save_changes: () => {} };\n"
-            f'const el = document.getElementById("{html.escape(home)}");\nel.replaceChildren();\n'
-            "widget.render({ model, el });\n</script>"
+            "on: () => {}, off: () => {}, save_changes: () => {} };\n"
+            f'const el = document.getElementById("{html.escape(home)}");\n\n'
+            "const live = document.createElement('div');\nwidget.render({ model, el: live });\n"
+            "el.replaceChildren(live);\n</script>"
         )
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -203,8 +204,8 @@ def retrain(noise_sd: float, kl_weight: float, steepness: float, seed: int) -> R
     grid = np.linspace(low, high, 14, dtype=np.float32)[:-1] + (high - low) / 26
     seen = np.asarray(fitted.model.decoder(grid[:, None]))
     decoded = fitted.model.decoder(jnp.asarray(codes.mean)[:, None])
-    between = moon_trials.halfway(fitted.model, x[0], x[2])
-    trial = moon_trials.judge(codes.mean[None], decoded[None], between[None], x, (x[0] + x[2]) / 2)
+    between = moon_trials.between(fitted.model, x, moon_trials.FIVE_PHASES)
+    trial = moon_trials.judge(codes.mean[None], decoded[None], between[None], x, moon_trials.FIVE_PHASES)
     return Retrained(codes, (low, high), figures.strip(seen.reshape(-1, SIZE, SIZE), gap=0), trial)
 
 
@@ -217,7 +218,7 @@ def retrain_panel() -> Panel:
     bands = [top.fill([0, 0], [0, 0], color=c, alpha=0.3)[0] for c in colours]
     marks = [
         top.plot([0, 0], [0, 1], color=c, ls=s)[0]
-        for c, s in zip(colours, ["-", "--", "-.", ":", "-"], strict=True)
+        for c, s in zip(colours, ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))], strict=True)
     ]
     names = [top.text(0, 1.05, f"{phase}°", ha="center") for phase in phases]
     top.set(
@@ -254,9 +255,8 @@ def retrain_panel() -> Panel:
         trial = what.trial
         assert what.codes.sd is not None
         return (
-            f"in phase order: {'yes' if trial.in_order[0] else 'NO'} | half-way between full and half: "
-            f"nearest true moon {trial.midpoint.phase[0]}°, {trial.midpoint.distance[0]:.3f} away "
-            f"(cross-fade: {trial.to_crossfade[0]:.3f} away) | "
+            f"codes in phase order: {'yes' if trial.in_order[0] else 'NO'} | "
+            f"half-way between neighbours: a moon in {trial.neighbours[0]} of {trial.pairs} pairs | "
             f"mean sd of the noise {what.codes.sd.mean():.3f} | reconstruction error {trial.error[0]:.3f}"
         )
 

@@ -5,6 +5,7 @@ cosine schedule over 2000 steps on all moons at once, pixel noise of the VAE's d
 """
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -13,10 +14,11 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from lecture_lib import measures, moon, objectives, training
+from lecture_lib import gaussians, measures, moon, objectives, training
 from lecture_lib.networks import VAE, Autoencoder
 
-Kind = Literal["auto-encoder", "VAE"]
+Kind = Literal["auto-encoder", "noise off", "VAE"]
+"""An auto-encoder, a VAE, and between them a VAE whose code is not shaken."""
 
 SIZE = 24
 HIDDEN = (32, 32)
@@ -43,11 +45,15 @@ class Trial(NamedTuple):
     in_order: np.ndarray
     """Whether the codes of the training moons have the order of their phases."""
     midpoint: measures.NearestMoon
-    """The true moon nearest to what the code half-way between full and half moon decodes to."""
+    """The true moon nearest to what the code half-way between those of full and half moon decodes to."""
     to_crossfade: np.ndarray
     """Distance from that picture to the cross-fade: the mean of the full and the half moon."""
     is_moon: np.ndarray
-    """Whether it is an in-between moon: 15 to 75 degrees, nearer to that one than to the cross-fade."""
+    """Whether it is a moon of 15 to 75 degrees, and no cross-fade; see `judge`."""
+    neighbours: np.ndarray
+    """For how many pairs of neighbouring training moons the code half-way decodes to a moon in between."""
+    pairs: int
+    """Out of how many pairs; one number for all runs."""
     error: np.ndarray
     """Root mean square error of the reconstructed training moons."""
 
@@ -61,28 +67,41 @@ def build(kind: Kind, rngs: nnx.Rngs, *, steepness: Any = None, noise_sd: Any = 
     """A fresh model of the recipe.
 
     Args:
-        kind: "auto-encoder" or "VAE".
+        kind: See `Kind`.
         rngs: Source of the initial weights.
         steepness: Of the decoder at the start; see `networks.Decoder`.
         noise_sd: VAE only: standard deviation of a pixel given the code.
     """
+    _check_kind(kind)
     pixels = SIZE**2
     if kind == "auto-encoder":
         return Autoencoder(pixels, 1, HIDDEN, steepness=steepness, rngs=rngs)
-    if kind == "VAE":
-        return VAE(pixels, 1, HIDDEN, steepness=steepness, noise_sd=noise_sd, rngs=rngs)
-    raise ValueError(f"kind is {kind!r}; expected 'auto-encoder' or 'VAE'")
+    return VAE(pixels, 1, HIDDEN, steepness=steepness, noise_sd=noise_sd, rngs=rngs)
+
+
+def noise_off(vae: VAE, x: Any, key: PRNGKeyArray) -> tuple[Array, dict[str, Array]]:
+    """The VAE's loss with the code not shaken, z = m: what is left of the KL pulls m to 0."""
+    q = vae.encoder(x)
+    reconstruction = objectives.log_likelihood_given_z(vae, x, q.mean)
+    return -(reconstruction - gaussians.kl_standard_normal(*q)).mean(), {}
+
+
+_LOSSES: dict[str, Callable[..., Any]] = {
+    "auto-encoder": objectives.squared_error,
+    "noise off": noise_off,
+    "VAE": objectives.negative_elbo,
+}
+
+
+def _check_kind(kind: Any) -> None:
+    if kind not in _LOSSES:
+        raise ValueError(f"kind is {kind!r}; expected one of {list(_LOSSES)}")
 
 
 def loss_of(kind: Kind) -> Callable[..., Any]:
     """The loss that goes with the kind."""
-    losses: dict[str, Callable[..., Any]] = {
-        "auto-encoder": objectives.squared_error,
-        "VAE": objectives.negative_elbo,
-    }
-    if kind not in losses:
-        raise ValueError(f"kind is {kind!r}; expected 'auto-encoder' or 'VAE'")
-    return losses[kind]
+    _check_kind(kind)
+    return _LOSSES[kind]
 
 
 def train(
@@ -98,7 +117,7 @@ def train(
     """Train one model on the moons of the given phases.
 
     Args:
-        kind: "auto-encoder" or "VAE".
+        kind: See `Kind`.
         phases: Degrees.
         key: Seeds the weights and the training.
         steepness, noise_sd: See `build`.
@@ -124,6 +143,15 @@ def halfway(
     return model.decoder(codes.mean(axis=0, keepdims=True))[0]
 
 
+def between(
+    model: Autoencoder | VAE, images: Float[Array, "n pixels"], phases: Sequence[float]
+) -> Float[Array, "n pixels"]:
+    """Pictures half-way: first between full and half moon, then between each training moon and the next."""
+    codes = means(model, images)
+    pairs = [(index(phases, 0), index(phases, 90)), *pairwise(range(len(images)))]
+    return model.decoder(jnp.stack([(codes[i] + codes[j]) / 2 for i, j in pairs]))
+
+
 def codes_of(model: Autoencoder | VAE, images: Float[Array, "n pixels"]) -> Codes:
     """The code of each image, and the noise around it."""
     sd = None
@@ -139,58 +167,90 @@ def run(
     keys: PRNGKeyArray,
     steepness: float | None = None,
     noise_sd: float = NOISE_SD,
-    steps: int = STEPS,
     progress: str | None = None,
 ) -> Trial:
     """Train a model for each key on the moons of the given phases and judge what they do in between.
 
     Args:
-        kind: "auto-encoder" or "VAE".
-        phases: Degrees, in order, 0 (full) and 90 (half) among them.
+        kind: See `Kind`.
+        phases: Degrees, rising, 0 (full) and 90 (half) among them.
         keys: Shape (runs,), as `jax.random.split` makes them.
         steepness, noise_sd: See `build`.
-        steps: Training steps of each.
         progress: Label of the progress bar; None shows none.
 
     Raises:
-        ValueError: The phases lack 0 or 90.
+        ValueError: The phases lack 0 or 90, or do not rise.
+        KeyboardInterrupt: The training was interrupted; half-trained models are not judged.
     """
-    phases = [float(phase) for phase in phases]
-    if 0.0 not in phases or 90.0 not in phases:
-        raise ValueError(f"phases is {phases}; expected 0 (full) and 90 (half) among them")
+    index(phases, 0), index(phases, 90)
+    if any(low >= high for low, high in pairwise(phases)):
+        raise ValueError(f"phases is {list(phases)}; expected rising phase angles")
     x = moons(phases)
     # Repeated pictures change no mean; sets of 2, 5 and 10 phases then share one compiled program.
     repeated = jnp.tile(x, (max(1, 10 // len(phases)), 1))
-    models = training.fit_many(
+    fitted = training.fit_many(
         lambda rngs: build(kind, rngs, steepness=steepness, noise_sd=noise_sd),
         loss_of(kind),
         repeated,
         keys=keys,
-        steps=steps,
+        steps=STEPS,
         progress=progress,
-    ).model
-    full, half = x[phases.index(0.0)], x[phases.index(90.0)]
-    codes = jax.vmap(lambda model: means(model, x))(models)
-    decoded = jax.vmap(lambda model, z: model.decoder(z))(models, codes)
-    between = jax.vmap(lambda model: halfway(model, full, half))(models)
-    return judge(codes[..., 0], decoded, between, x, (full + half) / 2)
+    )
+    if fitted.interrupted:
+        raise KeyboardInterrupt("the trial was interrupted: half-trained models would be judged")
+
+    def look(model: Any) -> tuple[Array, Array, Array]:
+        codes = means(model, x)
+        return codes[:, 0], model.decoder(codes), between(model, x, phases)
+
+    codes, decoded, middles = jax.jit(jax.vmap(look))(fitted.model)
+    return judge(codes, decoded, middles, x, phases)
 
 
-def judge(codes: Any, decoded: Any, between: Any, images: Any, crossfade: Any) -> Trial:
+def judge(codes: Any, decoded: Any, between: Any, images: Any, phases: Sequence[float]) -> Trial:
     """The verdicts on trained models.
+
+    A picture is a moon in between two others if its nearest true moon has a phase between theirs, and is
+    nearer than their cross-fade (the mean of the two), and nearer than any true moon is to the cross-fade.
 
     Args:
         codes: Codes of the training moons, shape (runs, n).
         decoded: What they decode to, shape (runs, n, pixels).
+        between: What the function `between` returns, shape (runs, n, pixels).
         images: The training moons, shape (n, pixels).
-        between: Pictures decoded half-way between full and half moon, shape (runs, pixels).
-        crossfade: The mean of the full and the half moon, shape (pixels,).
+        phases: Their phase angles, degrees, rising, 0 and 90 among them.
     """
-    near = measures.nearest_moon(between)
-    fade = measures.rms(between, crossfade)
-    is_moon = (near.phase > 15) & (near.phase < 75) & (near.distance < fade)
+    images, between = np.asarray(images), np.asarray(between)
+    full, half = images[index(phases, 0)], images[index(phases, 90)]
+    midpoint, to_crossfade, is_moon = _in_between(between[:, 0], full, half, 14, 76)
+    each = zip(pairwise(images), pairwise(phases), strict=True)
+    moons_between = [_in_between(between[:, 1 + i], *two, *limits)[2] for i, (two, limits) in enumerate(each)]
     error = measures.rms(decoded, images).mean(axis=-1)
-    return Trial(measures.in_order(codes), near, fade, is_moon, error)
+    order = measures.in_order(codes)
+    neighbours = np.sum(moons_between, axis=0)
+    return Trial(order, midpoint, to_crossfade, is_moon, neighbours, len(moons_between), error)
+
+
+def _in_between(
+    pictures: np.ndarray, one: np.ndarray, other: np.ndarray, low: float, high: float
+) -> tuple[measures.NearestMoon, np.ndarray, np.ndarray]:
+    """The nearest moon, the distance to the cross-fade, and whether it is a moon of a phase in (low, high).
+
+    To count as one a picture must be nearer to that moon than to the cross-fade, and nearer than the
+    cross-fade itself is to a moon: else any mess that is far from everything could pass.
+    """
+    crossfade = (one + other) / 2
+    near, to_crossfade = measures.nearest_moon(pictures), measures.rms(pictures, crossfade)
+    best = np.minimum(to_crossfade, measures.nearest_moon(crossfade[None]).distance)
+    return near, to_crossfade, (near.phase > low) & (near.phase < high) & (near.distance < best)
+
+
+def index(phases: Sequence[float], phase: float) -> int:
+    """Where a phase stands in the list."""
+    try:
+        return [float(p) for p in phases].index(phase)
+    except ValueError:
+        raise ValueError(f"phases is {list(phases)}; expected {phase} among them") from None
 
 
 def table(trials: dict[str, Trial]) -> str:
@@ -198,13 +258,18 @@ def table(trials: dict[str, Trial]) -> str:
     if not trials:
         raise ValueError("trials is empty; expected at least one")
     width = max(map(len, trials))
-    lines = [f"{'':{width}}   in order   in-between moon   nearest phase   its distance   to cross-fade"]
+    space = " " * (width + 3)
+    lines = [
+        f"{space}codes     half-way full to half:                   half-way between neighbours:",
+        f"{space}in order  a moon   phases   to moon   to fade   a moon",
+    ]
     for name, t in trials.items():
         n = len(t.in_order)
-        low, high = np.min(t.midpoint.phase), np.max(t.midpoint.phase)
+        phases = f"{np.min(t.midpoint.phase)}-{np.max(t.midpoint.phase)}"
+        distances = f"{np.median(t.midpoint.distance):7.3f}   {np.median(t.to_crossfade):7.3f}"
         lines.append(
-            f"{name:{width}}   {t.in_order.sum():>4}/{n:<3}   {t.is_moon.sum():>9}/{n:<5}   "
-            f"{low:>5}-{high:<7}   {np.median(t.midpoint.distance):>12.3f}   "
-            f"{np.median(t.to_crossfade):>13.3f}"
+            f"{name:{width}}   {t.in_order.sum():>4}/{n:<3}  "
+            f"{t.is_moon.sum():>3}/{n:<3}  {phases:<6}   {distances}   "
+            f"{t.neighbours.sum()} of {n * t.pairs} pairs"
         )
     return "\n".join(lines)

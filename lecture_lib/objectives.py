@@ -40,7 +40,7 @@ def gaussian_log_likelihood(
     Args:
         x: Shape (batch, pixels).
         mean: Same shape.
-        log_var: Log-variance: one number, given or learned, or one for each pixel.
+        log_var: Log-variance: one number, given or learned, or one for each pixel, in the shape of x.
 
     Raises:
         TypeError: An argument does not hold floating-point numbers.
@@ -136,6 +136,7 @@ def squared_error(
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """The auto-encoder's loss for `training.fit`: squared error, summed over pixels, mean over the batch.
 
-    It is -log N(x; decoded, I/2) up to a constant. `key` is not used; `fit` hands one to every loss.
+    It is -log N(x; decoded, I/2) without its constant, as the lecture writes it: the one loss here that is no
+    log-density. `key` is not used; `fit` hands one to every loss.
     """
     return jnp.sum((x - model(x)) ** 2, axis=-1).mean(), {}

@@ -34,7 +34,8 @@ class Picture(anywidget.AnyWidget):
     png = traitlets.Bytes(b"").tag(sync=True)
     alt = traitlets.Unicode("").tag(sync=True)
     width = traitlets.Int(0).tag(sync=True)
-    grabbable = traitlets.Bool(False).tag(sync=True)
+    region: Any = traitlets.List([]).tag(sync=True)
+    """Where it can be grabbed: left, top, width and height as shares of the picture; empty for nowhere."""
     pointer: Any = traitlets.List([]).tag(sync=True)
     """Where it was last grabbed: shares of the width and the height, from the top left."""
 
@@ -120,7 +121,7 @@ class Panel(widgets.VBox):
         what = compute(**self._start)
         self.first = drawing(what)
         """The picture at the start, also stored for readers without a kernel."""
-        self.picture = Picture(grabbable=grab is not None)
+        self.picture = Picture(region=drawing.region(grab.axes) if grab else [])
         self.picture.show(self.first)
         self.numbers = widgets.HTML(self._line(what))
         self.message = widgets.HTML()
@@ -163,11 +164,14 @@ class Panel(widgets.VBox):
         try:
             for name, control in self.controls.items():
                 control.value = self._start[name]
+            self.picture.pointer = []  # else the same place, grabbed again, would be no change
         finally:
             self._paused = False
         self._redraw()
 
     def _grabbed(self, grab: Grab, where: list[float]) -> None:
+        if not where:
+            return
         control = self.controls[grab.control]
         x, _ = self.drawing.data_at(grab.axes, *where)
         control.value = min(max(x, control.min), control.max)

@@ -78,11 +78,10 @@ function render({ model, el }) {
   const moons = floats.subarray(0, data.phases.length * size * size);
   let at = moons.length;
   el.classList.add("moon-slider");
-  el.addEventListener("keydown", (event) => event.stopPropagation()); // JupyterLab would fold headings
-
-  const bar = make("label", el, "", { className: "moon-bar" });
-  make("span", bar, data.label);
-  const range = make("input", bar, "", { type: "range", min: 0, max: 1, step: 0.002, value: model.get("place") });
+  const bar = make("div", el, "", { className: "moon-bar" });
+  const label = make("label", bar);
+  make("span", label, data.label);
+  const range = make("input", label, "", { type: "range", min: 0, max: 1, step: 0.002, value: model.get("place") });
   const reset = make("button", bar, "Reset", { type: "button" });
   const row = make("div", el, "", { className: "moon-row" });
 
@@ -123,6 +122,9 @@ function render({ model, el }) {
     model.set("place", place);
     update();
   };
+  range.addEventListener("keydown", (event) => {
+    if (/^(Arrow|Page|Home|End)/.test(event.key)) event.stopPropagation(); // JupyterLab would fold headings
+  });
   range.addEventListener("input", () => go(Number(range.value)));
   range.addEventListener("change", () => model.save_changes());
   reset.addEventListener("click", () => {
@@ -131,5 +133,6 @@ function render({ model, el }) {
   });
   model.on("change:place", update);
   update();
+  return () => model.off("change:place", update);
 }
 export default { render };

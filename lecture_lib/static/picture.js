@@ -3,7 +3,10 @@ function render({ model, el }) {
   const img = document.createElement("img");
   img.style.cssText = "max-width: 100%; border-radius: 6px; display: block;";
   img.draggable = false;
-  el.append(img);
+  const frame = document.createElement("div");
+  frame.style.cssText = "position: relative; display: inline-block; max-width: 100%;";
+  frame.append(img);
+  el.append(frame);
   let shown = null;
   const draw = () => {
     const url = URL.createObjectURL(new Blob([model.get("png")], { type: "image/png" }));
@@ -19,20 +22,28 @@ function render({ model, el }) {
   draw();
   describe();
 
-  if (model.get("grabbable")) {
-    img.style.cursor = "ew-resize";
-    img.style.touchAction = "none";
+  const region = model.get("region").map((share) => `${100 * share}%`);
+  if (region.length) {
+    const [left, top, width, height] = region;
+    const handle = document.createElement("div");
+    Object.assign(handle.style, { position: "absolute", left, top, width, height });
+    Object.assign(handle.style, { cursor: "ew-resize", touchAction: "none" });
+    frame.append(handle);
     const tell = (event) => {
       const box = img.getBoundingClientRect();
       model.set("pointer", [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height]);
       model.save_changes();
     };
-    img.addEventListener("pointerdown", (event) => {
-      img.setPointerCapture(event.pointerId);
+    handle.addEventListener("pointerdown", (event) => {
+      handle.setPointerCapture(event.pointerId);
       tell(event);
     });
-    img.addEventListener("pointermove", (event) => event.buttons && tell(event));
+    handle.addEventListener("pointermove", (event) => event.buttons && tell(event));
   }
-  return () => URL.revokeObjectURL(shown);
+  return () => {
+    model.off("change:png", draw);
+    model.off("change:alt", describe);
+    URL.revokeObjectURL(shown);
+  };
 }
 export default { render };
