@@ -319,7 +319,7 @@ def penalty_panel() -> Panel:
     left.legend(loc="upper left")
     m = np.linspace(-3, 3, 121)
     middle.plot(m, m**2, color=figures.PURPLE)
-    middle.set(title="m²", xlabel="m = mean", ylim=(-0.4, 9.4))
+    middle.set(title="m²", xlabel="m = mean", ylabel="value", ylim=(-0.4, 9.4))
     z = np.linspace(-6, 6, 401)
     right.plot(z, np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi), "--", color=INK, label="prior N(0, 1)")
     (density,) = right.plot(z, z, "-", color=BLUE, label="q(z|x) = N(m, exp(s))")
