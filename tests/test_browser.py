@@ -385,6 +385,10 @@ def test_moon_slider_tells_the_kernel_its_place_and_resets(shown: Shown) -> None
     page.locator(".moon-slider input[type=range]").press("End")
     page.locator(".moon-slider button").click()
     assert page.locator(".moon-slider input[type=range]").input_value() == "0.35"
+    # its name is the label's text alone, without the button's
+    assert page.get_by_role(
+        "slider", name="place on the code line (left end to right end)", exact=True
+    ).count()
     assert "nearest true moon" in (
         page.locator(".moon-slider input[type=range]").get_attribute("aria-valuetext") or ""
     )
@@ -497,8 +501,17 @@ def test_panel_follows_the_pointer_in_the_picture(shown: Shown) -> None:
     page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + box["height"] / 2)  # let go: it stays
     settled(notebook, 2)
     assert value_of(page, 2, 0) == s
-    reset_of(page.query_selector_all(".widget-slider .noUi-handle")[0]).click()
+    reset = reset_of(page.query_selector_all(".widget-slider .noUi-handle")[0])
+    reset.click()
     notebook.wait_for(lambda: settled(notebook, 2) == first, 10)
+    for _ in range(2):  # the same place, grabbed again after a reset, counts again
+        page.mouse.click(box["x"] + 0.2 * box["width"], box["y"] + box["height"] / 2)
+        notebook.wait_for(lambda: value_of(page, 2, 0) == s, 10)
+        reset.click()
+        notebook.wait_for(lambda: settled(notebook, 2) == first and value_of(page, 2, 0) == -1.5, 10)
+    for x, y in ((0.85, 0.5), (0.5, 0.5), (0.2, 0.02)):  # other axes, and the title: nothing to grab
+        page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
+        assert settled(notebook, 2) == first and value_of(page, 2, 0) == -1.5
 
 
 def test_error_of_a_panel_shows_in_it_and_goes_again(shown: Shown) -> None:

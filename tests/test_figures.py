@@ -165,6 +165,28 @@ def test_data_at_is_the_inverse_of_where_things_are_drawn() -> None:
     np.testing.assert_allclose(near.mean(0) + 0.5, [height - y, x], atol=1)
 
 
+def test_region_is_where_the_axes_are_in_the_picture() -> None:
+    fig, (one, other) = figures.figure(6, 2, ncols=2, width_ratios=[1, 2])
+    for axes, colour in ((one, "#ff0000"), (other, "#0000ff")):
+        axes.set(title="A title", ylabel="height", facecolor=colour)
+        axes.spines[:].set_visible(False)
+    (line,) = one.plot([0, 1], [0, 1], color="#ff0000")
+    drawing = figures.Drawing(fig, [line], lambda y: line.set_ydata([y, y]), lambda y: f"A line at {y}.")
+    pixels = decoded(drawing(0.5).png).astype(int)
+    height, width = pixels.shape[:2]
+    for axes, colour in ((one, (255, 0, 0)), (other, (0, 0, 255))):
+        rows, columns = np.nonzero((pixels == colour).all(-1))
+        left, top, wide, high = drawing.region(axes)
+        seen = (columns.min(), columns.max() + 1, rows.min(), rows.max() + 1)
+        # to the pixel, where the edge is smoothed
+        shares = (left * width, (left + wide) * width, top * height, (top + high) * height)
+        np.testing.assert_allclose(seen, shares, atol=1.01)
+        x, y = drawing.data_at(axes, left, top + high)  # bottom left
+        assert (x, y) == pytest.approx((axes.get_xlim()[0], axes.get_ylim()[0]), abs=1e-9)
+        x, y = drawing.data_at(axes, left + wide, top)
+        assert (x, y) == pytest.approx((axes.get_xlim()[1], axes.get_ylim()[1]), abs=1e-9)
+
+
 # --- pixels and strip -----------------------------------------------------------------------
 
 
@@ -278,22 +300,29 @@ def contrast(one: str, other: str) -> float:
     return max(a, b) / min(a, b)
 
 
+def look() -> dict[str, Any]:
+    """The line style of each colour; one dotted line looks like another."""
+    dotted = (":", (0, (1, 1)))
+    return {colour: ":" if style in dotted else style for colour, style in figures.LINES.items()}
+
+
 @pytest.mark.parametrize("eyes", SEEN)
 def test_line_colours_are_told_apart(eyes: str) -> None:
     """A difference of 2.3 in L*a*b* is just noticeable and one of 10 is seen at a glance.
 
     Lines with less than that between them have another line style, and still twice the noticeable.
     """
+    lines = look()
     seen = {c: lab(np.clip(SEEN[eyes] @ linear(c), 0, 1)) for c in (*figures.LINES, figures.SKY)}
     for one, other in combinations(seen, 2):
         difference = np.linalg.norm(seen[one] - seen[other])
-        styles = figures.LINES.get(one), figures.LINES.get(other)
+        styles = lines.get(one), lines.get(other)
         assert difference > (10 if None in styles or styles[0] == styles[1] else 5), (one, other)
 
 
 def test_lines_differ_without_colour_too() -> None:
-    """In grey: another style, or (blue and ink, both solid) another lightness."""
-    for (one, style), (other, its_style) in combinations(figures.LINES.items(), 2):
+    """In grey: another style, or (purple and ink, both dotted) another lightness."""
+    for (one, style), (other, its_style) in combinations(look().items(), 2):
         if style == its_style:
             assert abs(lab(linear(one))[0] - lab(linear(other))[0]) > 10, (one, other)
 

@@ -65,6 +65,26 @@ def test_every_few_degrees() -> None:
         pictures[0] = 0
 
 
+def test_nearest_of_every_few_degrees() -> None:
+    _, every = measures.true_moons(24)
+    phases, few = measures.true_moons(24, 5)
+    near = measures.nearest_moon(few, step=5)
+    np.testing.assert_array_equal(near.phase[:-1], phases[:-1])  # the last one holds a few lit points
+    np.testing.assert_array_equal(near.distance, 0)
+    near = measures.nearest_moon(every, step=5)
+    distances = np.sqrt(((every[:, None].astype(np.float64) - few[None]) ** 2).mean(-1))
+    np.testing.assert_array_equal(near.phase, phases[distances.argmin(1)])
+    np.testing.assert_allclose(near.distance, distances.min(1), rtol=1e-12)
+    assert near.phase[46] == 45 and near.distance[46] > 0
+    assert measures.nearest_moon(every[46:47]).phase[0] == 46  # every degree, if not told otherwise
+
+
+@pytest.mark.parametrize("step", [0, -5, 2.5])
+def test_nearest_moon_refuses_steps(step: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match="step is"):
+        measures.nearest_moon(np.zeros((1, 576)), step=step)
+
+
 @pytest.mark.parametrize(
     ("images", "told"),
     [

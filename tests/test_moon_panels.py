@@ -178,7 +178,9 @@ def test_still_shows_the_present_place(slider: MoonSlider) -> None:
     assert decoded(still.png).std() > 10
     for name, code in slider.codes().items():
         image = np.asarray(models()[name].decoder(jnp.full((1, 1), code)))
-        phase = measures.nearest_moon(image).phase[0]
+        # as the page does it, among the true moons of every 5 degrees
+        phase, _ = Page(slider.data, slider.weights).nearest(image[0])
+        assert phase % 5 == 0
         assert f"{name}: code {code:.2f}, nearest true moon {phase} degrees" in still.alt
 
 
@@ -205,6 +207,9 @@ def test_live_html_carries_the_whole_state(slider: MoonSlider) -> None:
     (weights,) = re.findall(r'atob\("([^"]*)"\)', text)
     assert base64.b64decode(weights) == slider.weights
     assert slider.still().as_html() in text  # the picture stands there until the script runs
+    # and if the script fails: it draws in a node of its own, which takes the picture's place when done
+    steps = [text.index(s) for s in ("createElement('div')", "el: live })", "el.replaceChildren(live)")]
+    assert steps == sorted(steps) and text.count("replaceChildren") == 1
     homes = re.findall(r'id="(moon-slider-[^"]+)"', text)
     assert len(homes) == 1 and f'getElementById("{homes[0]}")' in text
     other = MoonSlider(models(), PHASES, MOONS)
@@ -327,7 +332,10 @@ def test_retraining_panel_first_frame_and_frames(retraining: Panel, start: moon_
     assert retraining.first == retraining.drawing(start)
     assert retraining.picture.png == retraining.first.png
     assert decoded(retraining.first.png).std() > 10
-    assert "in phase order: yes" in retraining.numbers.value
+    for told in (retraining.numbers.value, retraining.picture.alt):
+        assert f"codes in phase order: {'yes' if start.trial.in_order[0] else 'NO'}" in told
+        assert f"a moon in {start.trial.neighbours[0]} of 4 pairs" in told
+    assert start.trial.in_order[0]
     check_frame(retraining, start)
 
 
@@ -341,6 +349,12 @@ def test_retraining_panel_follows_its_controls(retraining: Panel) -> None:
     check_frame(retraining, what)
     retraining.reset.click()
     assert retraining.picture.png == retraining.first.png
+
+
+def test_retraining_tells_of_codes_out_of_order(retraining: Panel, start: moon_panels.Retrained) -> None:
+    trial = start.trial._replace(in_order=np.array([False]), neighbours=np.array([1]))
+    alt = retraining.drawing(start._replace(trial=trial)).alt
+    assert "codes in phase order: NO | half-way between neighbours: a moon in 1 of 4 pairs" in alt
 
 
 @pytest.mark.parametrize(
@@ -413,6 +427,10 @@ def test_penalty_panel_can_be_grabbed(penalty: Panel) -> None:
     control: Any = penalty.controls["s"]
     assert control.value == pytest.approx(0.7, abs=1e-9)
     assert "s = 0.70" in penalty.picture.alt
+    axes = figure.axes[0]
+    assert penalty.picture.region == pytest.approx(penalty.drawing.region(axes))
+    left, top, width, height = penalty.picture.region
+    assert left < x < left + width < 0.5 and top < 1 - y < top + height  # in the left of the three axes
     penalty.picture.pointer = [1.0, 0.5]
     assert control.value == control.max
     penalty.picture.pointer = [0.0, 0.5]

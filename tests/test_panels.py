@@ -167,7 +167,10 @@ def share_of(made: Made, x: float, y: float = 5) -> list[float]:
 
 def test_grab_moves_the_control_to_the_pointer() -> None:
     made = Made(grabbable=True)
-    assert made.panel.picture.grabbable
+    assert made.panel.picture.region == made.drawing.region(made.drawing.figure.axes[0])
+    left, top, width, height = made.panel.picture.region
+    corners = [*share_of(made, -1, 11), *share_of(made, 11, -1)]  # the ends of both axes
+    assert corners == pytest.approx([left, top, left + width, top + height], abs=1e-9)
     for x in (2.5, 9.9, 0.0):
         made.panel.picture.pointer = share_of(made, x)
         assert made.x.value == pytest.approx(x, abs=1e-9)
@@ -186,9 +189,31 @@ def test_grab_stops_at_the_ends() -> None:
         assert made.x.value in (0, 10)
 
 
+def test_the_same_place_can_be_grabbed_again_after_a_reset() -> None:
+    made = Made(grabbable=True)
+    place = share_of(made, 8)
+    made.panel.picture.pointer = place
+    assert made.x.value == pytest.approx(8, abs=1e-9)
+    before = len(made.calls)
+    made.panel.reset.click()
+    assert made.panel.picture.pointer == [] and made.panel.values() == {"x": 5, "y": 2}
+    assert len(made.calls) == before + 1 and made.shown() == made.panel.first
+    made.panel.picture.pointer = place
+    assert made.x.value == pytest.approx(8, abs=1e-9)
+    assert made.shown() == made.expected(made.x.value, 2) != made.panel.first
+
+
+def test_an_empty_pointer_moves_nothing() -> None:
+    made = Made(grabbable=True)
+    made.panel.picture.pointer = share_of(made, 8)
+    before, shown = list(made.calls), made.shown()
+    made.panel.picture.pointer = []
+    assert made.calls == before and made.shown() == shown and made.panel.message.value == ""
+
+
 def test_without_grab_the_picture_is_still() -> None:
     made = Made()
-    assert not made.panel.picture.grabbable
+    assert made.panel.picture.region == []
     made.panel.picture.pointer = [0.1, 0.1]
     assert made.calls == [(5, 2)]
 
@@ -214,7 +239,7 @@ def test_picture_sends_image_and_text_together() -> None:
     assert (picture.alt, picture.width) == ("one pixel", 1)
     assert len(sent) <= 1
     names = set(picture.keys)
-    assert {"png", "alt", "width", "grabbable", "pointer", "_esm"} <= names
+    assert {"png", "alt", "width", "region", "pointer", "_esm"} <= names
 
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="

@@ -134,6 +134,7 @@ def test_wheel_holds_the_static_files(tmp_path: Path) -> None:
     static.mkdir(parents=True)
     shutil.copy(ROOT / "pyproject.toml", source)
     shutil.copy(ROOT / "LICENSE", source)
+    shutil.copy(ROOT / "README.md", source)
     (source / "lecture_lib" / "__init__.py").touch()
     (static / "widget.js").touch()
     (static / "widget.css").touch()
