@@ -211,7 +211,7 @@ def moon_row(images: Any, titles: Sequence[str], heading: str, alt: str) -> Stil
     if len(images) != len(titles):
         raise ValueError(f"titles has {len(titles)} entries; expected one for each of {len(images)} images")
     lines = 1 + max(title.count("\n") for title in titles)
-    height = 2.0 + 0.25 * lines
+    height = 1.75 + 0.22 * lines
     fig, axes = figure(min(8.0, 1.55 * len(images) + 0.2), height, ncols=len(images), squeeze=False)
     for axis, image, title in zip(axes[0], images, titles, strict=True):
         axis.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="bicubic")

@@ -260,7 +260,7 @@ def table(trials: dict[str, Trial]) -> str:
     width = max(map(len, trials))
     space = " " * (width + 3)
     lines = [
-        f"{space}codes     half-way full to half:                   half-way between neighbours:",
+        f"{space}{'codes':<10}{'half-way full to half:':<38}half-way between neighbours:",
         f"{space}in order  a moon   phases   to moon   to fade   a moon",
     ]
     for name, t in trials.items():
