@@ -56,6 +56,12 @@ def test_was_stored_after_one_run_from_top_to_bottom(path: Path) -> None:
 
 
 @each_notebook
+def test_no_warning_is_stored(path: Path) -> None:
+    outputs = [output for cell in code_cells(path) for output in cell.outputs]
+    assert [output.text for output in outputs if output.get("name") == "stderr"] == []
+
+
+@each_notebook
 def test_pictures_can_be_seen_and_read_without_a_kernel(path: Path) -> None:
     outputs = [output for cell in code_cells(path) for output in cell.outputs if "data" in output]
     pictures = [output for output in outputs if "image/png" in output.data]
