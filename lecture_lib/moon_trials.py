@@ -203,7 +203,7 @@ def run(
         codes = means(model, x)
         return codes[:, 0], model.decoder(codes), between(model, x, phases)
 
-    codes, decoded, middles = jax.jit(jax.vmap(look))(fitted.model)
+    codes, decoded, middles = jax.vmap(look)(fitted.model)
     return judge(codes, decoded, middles, x, phases)
 
 
