@@ -1,10 +1,18 @@
-"""Data that ships with the packages: no network, ever."""
+"""Data that ships with the packages, and curves to be imitated: no network, ever."""
 
 import functools
-from typing import Literal, NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float32, Int32
+from jaxtyping import Array, Float, Float32, Int32, PRNGKeyArray
+from scipy import stats
+
+from lecture_lib import checks, quadrature
 
 _TEST = 360
 _SEED = 0
@@ -49,3 +57,85 @@ def digits(split: Literal["all", "train", "test"] = "all") -> Images:
     images.flags.writeable = False  # the arrays are cached: a change would reach every later caller
     labels.flags.writeable = False
     return Images(images, labels)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A density P(x) of numbers x that a model is to imitate: the black curve of the lecture.
+
+    It is a mixture of SciPy distributions, most often of a single one.
+    """
+
+    parts: tuple[Any, ...]
+    """Frozen SciPy distributions."""
+    shares: tuple[float, ...]
+    """The share of each part; their sum is 1."""
+    reach: tuple[float, float]
+    """Practically all of the probability lies between these two."""
+    heavy: bool = False
+    """Whether the density falls as slowly as a power of x."""
+
+    def density(self, x: Any) -> np.ndarray:
+        """P(x), elementwise, in float64."""
+        return np.asarray(sum(w * part.pdf(x) for w, part in zip(self.shares, self.parts, strict=True)))
+
+    def cdf(self, x: Any) -> np.ndarray:
+        """Share of the probability below x, elementwise, in float64."""
+        return np.asarray(sum(w * part.cdf(x) for w, part in zip(self.shares, self.parts, strict=True)))
+
+    def sample(self, key: PRNGKeyArray, n: int) -> Float[Array, " n"]:
+        """Draw n times: a part first, then its quantile at a uniform number."""
+        key_part, key_u = jax.random.split(key)
+        n = checks.whole("n", n, low=1)
+        which = np.asarray(jax.random.choice(key_part, len(self.parts), (n,), p=jnp.asarray(self.shares)))
+        tiny = float(jnp.finfo(float).tiny)  # a quantile at 0 may be infinite
+        u = np.asarray(jax.random.uniform(key_u, (n,), minval=tiny), np.float64)
+        return jnp.asarray(np.choose(which, [part.ppf(u) for part in self.parts]), float)
+
+    def rule(self, points: int) -> quadrature.Rule:
+        """A quadrature rule for integrals of f(x) dx over the support, its nodes of shape (points, 1).
+
+        Gauss-Legendre, dense where an edge may be; for heavy tails the trapezoid rule after x = sinh(t).
+        """
+        if self.heavy:
+            return quadrature.sinh_trapezoid(self.reach[1], points)
+        return quadrature.gauss_legendre(*self.reach, points)
+
+
+CURVES: Mapping[str, Curve] = MappingProxyType(
+    {
+        "skewed": Curve((stats.gamma(3, loc=-3),), (1.0,), (-3.0, 25.0)),
+        "three bumps": Curve(
+            (stats.logistic(-3, 0.25), stats.norm(-0.4, 0.4), stats.skewnorm(4, loc=1.5, scale=1.2)),
+            (0.35, 0.25, 0.4),
+            (-8.0, 9.0),
+        ),
+        "sharp edges": Curve((stats.uniform(-2, 4),), (1.0,), (-2.0, 2.0)),
+        "heavy tails": Curve((stats.t(3),), (1.0,), (-1e6, 1e6), heavy=True),
+    }
+)
+"""The black curves by name: a gamma density, three bumps, a uniform one, and Student's t with 3 degrees."""
+
+
+class Arc(NamedTuple):
+    """Points scattered around an arc in the plane."""
+
+    x: Float[Array, "n 2"]
+    angle: Float[Array, " n"]
+    """The position along the arc that each was made from, degrees."""
+
+
+def arc(key: PRNGKeyArray, n: int, *, noise_sd: float = 0.08) -> Arc:
+    """Points near the arc of radius 1 from -30 to 210 degrees, evenly spread along it.
+
+    Args:
+        key: A key of `jax.random.key`.
+        n: How many, at least 1.
+        noise_sd: Standard deviation of the distance from the arc, each way, above 0.
+    """
+    checks.positive("noise_sd", noise_sd)
+    key_angle, key_noise = jax.random.split(key)
+    angle = jax.random.uniform(key_angle, (checks.whole("n", n, low=1),), minval=-30.0, maxval=210.0)
+    radians = jnp.deg2rad(angle)
+    on_arc = jnp.stack([jnp.cos(radians), jnp.sin(radians)], axis=-1)
+    return Arc(on_arc + noise_sd * jax.random.normal(key_noise, on_arc.shape), angle)

@@ -1,19 +1,25 @@
-"""Normal densities, their KL divergences, and the reparameterisation trick.
+"""Normal densities, their KL divergences, the reparameterisation trick, and mixtures of Gaussians.
 
 A normal distribution is given by its mean and its *log-variance* `log_var`: the variance is
 exp(log_var), the standard deviation exp(log_var / 2). On the lecture's slides log_var is called sigma.
 """
 
 import math
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
+from jax.scipy.special import ndtr
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from lecture_lib import checks
+from lecture_lib import checks, priors
+from lecture_lib.priors import Prior
+from lecture_lib.quadrature import Rule, log_integral
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -133,3 +139,248 @@ def _vectors(**values: Any) -> list[Array]:
     if arrays[0].ndim == 0:
         raise ValueError(f"{next(iter(values))} is a single number; expected shape (..., latent)")
     return arrays
+
+
+class Drawn(NamedTuple):
+    """What two-step sampling from a finite mixture gives."""
+
+    component: Int[Array, " n"]
+    """m: the index of the Gaussian that was chosen, from 0."""
+    x: Float[Array, "n *dim"]
+    """A draw from that Gaussian."""
+
+
+@jax.tree_util.register_pytree_node_class
+@dataclass(frozen=True)
+class Mixture:
+    """A finite mixture of Gaussians: P(x) = sum_m P(m) N(x; mean_m, covariance_m).
+
+    Args:
+        weights: P(m), shape (components,): none negative, their sum 1.
+        means: Shape (components,) for numbers x, or (components, dim) for vectors x.
+        covariances: Variances, shape (components,), or covariance matrices, shape (components, dim, dim).
+
+    Raises:
+        TypeError: An argument does not hold floating-point numbers.
+        ValueError: The shapes do not fit, a weight is negative or NaN, the weights do not sum to 1 within
+            1e-5, a variance is not above 0, or a matrix is not symmetric and positive definite. (Values are
+            not looked at while traced.)
+    """
+
+    weights: Float[Array, " components"]
+    means: Float[Array, "components *dim"]
+    covariances: Float[Array, "components *dim_dim"]
+
+    def __post_init__(self) -> None:
+        names = ("weights", "means", "covariances")
+        arrays = _floats(**{name: getattr(self, name) for name in names})
+        for name, array in zip(names, arrays, strict=True):
+            object.__setattr__(self, name, array)
+        _check_mixture(*arrays)
+
+    @property
+    def components(self) -> int:
+        """How many Gaussians there are."""
+        return self.weights.shape[0]
+
+    def log_prob(self, x: Float[ArrayLike, "*batch_dim"]) -> Float[Array, "*batch"]:
+        """Log-density log P(x), in nats.
+
+        Args:
+            x: Shape (...) if x are numbers, (..., dim) if they are vectors.
+        """
+        return jax.nn.logsumexp(self._log_joint(x), axis=-1)
+
+    def responsibilities(self, x: Float[ArrayLike, "*batch_dim"]) -> Float[Array, "*batch components"]:
+        """P(m|x): how likely each component is to have made x; they sum to 1 over the last axis.
+
+        Args:
+            x: Shape (...) if x are numbers, (..., dim) if they are vectors.
+        """
+        return jax.nn.softmax(self._log_joint(x), axis=-1)
+
+    def cdf(self, x: Float[ArrayLike, "*batch"]) -> Float[Array, "*batch"]:
+        """Share of the probability below x; for numbers x only.
+
+        Raises:
+            ValueError: The mixture is one of vectors.
+        """
+        if self.means.ndim != 1:
+            raise ValueError(f"means has shape {self.means.shape}; cdf is for a mixture of numbers only")
+        (x,) = _floats(x=x)
+        return jnp.sum(self.weights * ndtr((x[..., None] - self.means) / jnp.sqrt(self.covariances)), axis=-1)
+
+    def sample(self, key: PRNGKeyArray, n: int) -> Drawn:
+        """Draw n times: first m from P(m), then x from N(mean_m, covariance_m) (lecture: "Gaussian mixture").
+
+        Args:
+            key: A key of `jax.random.key`.
+            n: How many, at least 1.
+        """
+        n = checks.whole("n", n, low=1)
+        key_m, key_x = jax.random.split(key)
+        m = jax.random.categorical(key_m, jnp.log(self.weights), shape=(n,))
+        eps = jax.random.normal(key_x, (n, *self.means.shape[1:]), self.means.dtype)
+        if self.means.ndim == 1:
+            return Drawn(m, self.means[m] + jnp.sqrt(self.covariances)[m] * eps)
+        factors = jnp.linalg.cholesky(self.covariances)[m]
+        return Drawn(m, self.means[m] + jnp.einsum("nij,nj->ni", factors, eps))
+
+    def _log_joint(self, x: Any) -> Float[Array, "*batch components"]:
+        """Log of P(m) P(x|m)."""
+        (x,) = _floats(x=x)
+        log_weights = jnp.log(self.weights)
+        if self.means.ndim == 1:
+            return log_weights + normal_log_prob(x[..., None], self.means, jnp.log(self.covariances))
+        dim = self.means.shape[1]
+        checks.last_axis("x", x, dim)
+        factors = jnp.linalg.cholesky(self.covariances)
+        eye = jnp.broadcast_to(jnp.eye(dim, dtype=factors.dtype), factors.shape)
+        whiten = jax.scipy.linalg.solve_triangular(factors, eye, lower=True)
+        eps = jnp.einsum("kij,...kj->...ki", whiten, x[..., None, :] - self.means)
+        half_log_det = jnp.log(jnp.diagonal(factors, axis1=-2, axis2=-1)).sum(axis=-1)
+        return log_weights - half_log_det + normal_log_prob(eps, 0.0, 0.0).sum(axis=-1)
+
+    def tree_flatten(self) -> tuple[tuple[Array, ...], None]:
+        """For JAX: the arrays."""
+        return (self.weights, self.means, self.covariances), None
+
+    @classmethod
+    def tree_unflatten(cls, _: None, leaves: Any) -> "Mixture":
+        """For JAX: whatever stands in the place of the arrays, unchecked."""
+        mixture = object.__new__(cls)
+        for name, leaf in zip(("weights", "means", "covariances"), leaves, strict=True):
+            object.__setattr__(mixture, name, leaf)
+        return mixture
+
+
+def _check_mixture(weights: Array, means: Array, covariances: Array) -> None:
+    if weights.ndim != 1 or not len(weights):
+        raise ValueError(f"weights has shape {weights.shape}; expected (components,), at least one")
+    k = len(weights)
+    if means.ndim not in (1, 2) or len(means) != k or 0 in means.shape:
+        raise ValueError(f"means has shape {means.shape}; expected ({k},) or ({k}, dim), to fit the weights")
+    expected = (k,) if means.ndim == 1 else (k, means.shape[1], means.shape[1])
+    if covariances.shape != expected:
+        raise ValueError(f"covariances has shape {covariances.shape}; expected {expected}, to fit the means")
+    if checks.is_traced(weights) or checks.is_traced(means) or checks.is_traced(covariances):
+        return
+    for name, value in (("weights", weights), ("means", means), ("covariances", covariances)):
+        checks.finite(name, value)
+    total = float(np.asarray(weights, np.float64).sum())
+    if np.any(np.asarray(weights) < 0) or abs(total - 1) > 1e-5:
+        raise ValueError(f"weights is {weights}, with sum {total:.6g}; expected none negative and a sum of 1")
+    matrices = np.asarray(covariances, np.float64).reshape(k, *(covariances.shape[1:] or (1, 1)))
+    size = np.abs(matrices).max(axis=(1, 2), keepdims=True)
+    lopsided = np.abs(matrices - matrices.swapaxes(1, 2)) > 1e-5 * size
+    for i in range(k):
+        if lopsided[i].any() or np.linalg.eigvalsh(matrices[i])[0] <= 0:
+            what = "a variance above 0" if means.ndim == 1 else "a symmetric, positive definite matrix"
+            raise ValueError(f"covariances[{i}] is {np.asarray(covariances)[i].tolist()}; expected {what}")
+
+
+class LatentDrawn(NamedTuple):
+    """What two-step sampling from an infinite mixture gives."""
+
+    z: Float[Array, "n latent"]
+    """From the prior."""
+    x: Float[Array, "n *dim"]
+    """From the Gaussian that z names."""
+
+
+class InfiniteMixture(nnx.Module):
+    """Infinitely many Gaussians: P(x) = integral of P(z) N(x; mean(z), exp(log_var(z)) I) dz.
+
+    A VAE's decoder and its prior, with a z short enough (1 or 2 dimensions) for the integral to be computed.
+
+    Args:
+        network: z, shape (n, latent) -> (mean, log_var), each of shape (n,) for numbers x or (n, dim) for
+            vectors x: a Flax module such as `networks.GaussianDecoder`, or any function.
+        prior: P(z).
+        latent: Length of z, 1 or 2.
+    """
+
+    def __init__(
+        self,
+        network: Callable[[Array], tuple[Array, Array]],
+        prior: Prior = priors.NORMAL,
+        *,
+        latent: int = 1,
+    ):
+        self.latent = checks.whole("latent", latent, low=1, high=2)
+        self.network, self.prior = network, prior
+
+    def log_prob(
+        self, x: Float[ArrayLike, "*batch_dim"], *, rule: Rule | None = None
+    ) -> Float[Array, "*batch"]:
+        """Log-density log P(x) in nats: log of the integral, by quadrature in log space.
+
+        Args:
+            x: Shape (...) if x are numbers, (..., dim) if they are vectors.
+            rule: The quadrature rule; by default the prior's with 801 points (2-D z: 201 each way), exact to
+                1e-9 in float64 for exp(log_var / 2) >= 0.2 and means that change by at most about 3 for a
+                step of 1 in z. Check a steeper network by comparing two rules.
+        """
+        rule = self.rule() if rule is None else rule
+        return log_integral(self.log_joint(x, rule.nodes), rule.log_weights)
+
+    def log_joint(
+        self, x: Float[ArrayLike, "*batch_dim"], z: Float[ArrayLike, "n latent"]
+    ) -> Float[Array, "*batch n"]:
+        """Log of P(z) P(x|z) for each x and each z, in nats.
+
+        Args:
+            x: Shape (...) if x are numbers, (..., dim) if they are vectors.
+            z: Shape (n, latent).
+        """
+        return self.prior.log_prob(z) + self.conditional_log_prob(x, z)
+
+    def conditional_log_prob(
+        self, x: Float[ArrayLike, "*batch_dim"], z: Float[ArrayLike, "n latent"]
+    ) -> Float[Array, "*batch n"]:
+        """Log of P(x|z) for each x and each z, in nats; shapes as for `log_joint`."""
+        x, z = _floats(x=x, z=z)
+        checks.last_axis("z", z, self.latent)
+        mean, log_var = self.network(z)
+        if mean.ndim == 1:
+            return normal_log_prob(x[..., None], mean, log_var)
+        checks.last_axis("x", x, mean.shape[1])
+        return normal_log_prob(x[..., None, :], mean, log_var).sum(axis=-1)
+
+    def log_posterior(
+        self, x: Float[ArrayLike, "*batch_dim"], z: Float[ArrayLike, "n latent"], *, rule: Rule | None = None
+    ) -> Float[Array, "*batch n"]:
+        """Log of P(z|x) = P(z) P(x|z) / P(x): a density in z, exact up to the quadrature of P(x)."""
+        return self.log_joint(x, z) - self.log_prob(x, rule=rule)[..., None]
+
+    def sample(self, key: PRNGKeyArray, n: int) -> LatentDrawn:
+        """Draw n times: first z from P(z), then x from the Gaussian that z names.
+
+        Args:
+            key: A key of `jax.random.key`.
+            n: How many, at least 1.
+        """
+        key_z, key_x = jax.random.split(key)
+        z = self.prior.sample(key_z, n, latent=self.latent)
+        return LatentDrawn(z, reparameterise(key_x, *self.network(z)))
+
+    def finite(self, components: int) -> Mixture:
+        """The mixture of K equally likely Gaussians, at z in the middle of K equal shares of the prior.
+
+        Args:
+            components: K, at least 1; a 1-D z only.
+
+        Raises:
+            ValueError: z has two dimensions.
+        """
+        if self.latent != 1:
+            raise ValueError(f"latent is {self.latent}; equal shares of the prior are cut for a 1-D z only")
+        k = checks.whole("components", components, low=1)
+        z = self.prior.quantile((jnp.arange(k) + 0.5) / k)[:, None]
+        mean, log_var = self.network(z)
+        var = jnp.exp(log_var)
+        return Mixture(jnp.full(k, 1 / k), mean, var if mean.ndim == 1 else jax.vmap(jnp.diag)(var))
+
+    def rule(self) -> Rule:
+        """The quadrature rule of `log_prob`."""
+        return self.prior.rule(801 if self.latent == 1 else 201, latent=self.latent)

@@ -82,6 +82,39 @@ class Encoder(nnx.Module):
         return Posterior(mean, log_var)
 
 
+class GaussianDecoder(nnx.Module):
+    """NN: z -> mean and log-variance of p(x|z): mu(z) and sigma(z) of the slide "VAE: infinite mixture".
+
+    Args:
+        latent: Length of z.
+        dim: Length of x; None for numbers x.
+        hidden: Widths of the hidden layers.
+        activation: Between the layers.
+        rngs: Source of the initial weights.
+    """
+
+    def __init__(
+        self,
+        latent: int,
+        dim: int | None = None,
+        hidden: Sequence[int] = (64,),
+        *,
+        activation: Activation = nnx.tanh,
+        rngs: nnx.Rngs,
+    ):
+        self.latent, self.dim = latent, dim
+        self.layers = mlp([latent, *hidden, 2 * (dim or 1)], activation, rngs)
+
+    def __call__(
+        self, z: Float[Array, "batch latent"]
+    ) -> tuple[Float[Array, "batch *dim"], Float[Array, "batch *dim"]]:
+        """(mean, log_var) for each z, of shape (batch,) for numbers x, else (batch, dim)."""
+        checks.floating("z", z)
+        checks.last_axis("z", z, self.latent)
+        mean, log_var = jnp.split(self.layers(z), 2, axis=-1)
+        return (mean[..., 0], log_var[..., 0]) if self.dim is None else (mean, log_var)
+
+
 class Decoder(nnx.Module):
     """NN: z -> what describes x given z: the pixel means (Gaussian) or their logits (Bernoulli).
 

@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCES = {path.stem: path for path in sorted((ROOT / "lecture_lib").glob("*.py")) if path.stem != "__init__"}
 
 ORDER = [
-    *("checks", "moon", "gaussians", "networks"),
-    *("datasets", "objectives", "training", "measures", "moon_trials"),
+    *("checks", "moon", "quadrature", "priors", "gaussians", "networks"),
+    *("datasets", "objectives", "training", "measures", "moon_trials", "mixture_trials"),
     *("figures", "panels", "moon_panels"),
 ]
 """Each of these imports only from those before it."""

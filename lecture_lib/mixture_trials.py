@@ -1,0 +1,210 @@
+"""The experiments of notebook 02: how well finite and infinite mixtures imitate a curve.
+
+Finite mixtures are fitted by EM to the exact curve (its quadrature nodes, weighted) or to draws from it; the
+network of an infinite mixture is trained on its exact log-likelihood.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from lecture_lib import checks, measures, objectives, training
+from lecture_lib.datasets import Curve
+from lecture_lib.gaussians import InfiniteMixture, Mixture, normal_log_prob
+from lecture_lib.networks import GaussianDecoder
+from lecture_lib.priors import NORMAL, Prior, Uniform
+
+MOST = 30
+"""Components of the largest finite mixture."""
+ROUNDS = 1000
+LEAST_SD = 1e-3
+PRIORS: Mapping[str, Prior] = {"normal N(0, 1)": NORMAL, "uniform on (-2, 2)": Uniform(-2.0, 2.0)}
+HIDDEN = (32, 32)
+STEPS, EVERY = 4000, 100
+_FIT_POINTS, _JUDGE_POINTS = 801, 1601
+
+
+class Errors(NamedTuple):
+    """How far a model is from a curve."""
+
+    kl: float
+    """KL(curve || model), nats."""
+    l1: float
+    """The area between the two densities, from 0 to 2."""
+
+
+class Fit(NamedTuple):
+    """Finite mixtures of 1 to MOST Gaussians that imitate one curve."""
+
+    mixtures: tuple[Mixture, ...]
+    errors: tuple[Errors, ...]
+    """Of each mixture."""
+
+
+_log_prob = jax.jit(lambda model, x: model.log_prob(x))
+
+
+def errors(curve: Curve, model: Mixture | InfiniteMixture) -> Errors:
+    """Compare a model with the curve that it imitates, by quadrature in float64."""
+    with jax.enable_x64(True):
+        x, log_p, log_weights = _at_nodes(curve, _JUDGE_POINTS)
+        log_q = np.asarray(_log_prob(model, x))
+    return Errors(measures.kl(log_p, log_q, log_weights), measures.l1(log_p, log_q, log_weights))
+
+
+def _at_nodes(curve: Curve, points: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where, log-density and log-weights, in float64; call it with 64 bits enabled."""
+    rule = curve.rule(points)
+    x = np.asarray(rule.nodes[:, 0])
+    with np.errstate(divide="ignore"):
+        return x, np.log(curve.density(x)), np.asarray(rule.log_weights)
+
+
+def starts(x: Any, masses: Any, most: int = MOST) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where EM begins: for K = 1 ... most, Gaussians over K equal shares of the points.
+
+    Args:
+        x: Points in rising order, shape (n,).
+        masses: The weight of each, their sum 1, shape (n,).
+        most: The largest K.
+
+    Returns:
+        Weights, means and variances, each of shape (most, most); the weights beyond K are 0.
+    """
+    x, masses = np.asarray(x, np.float64), np.asarray(masses, np.float64)
+    below = np.cumsum(masses) - masses / 2
+    weights, means, variances = (np.full((most, most), value) for value in (0.0, 0.0, 1.0))
+    for k in range(1, most + 1):
+        low, mid, high = (np.interp((np.arange(k) + share) / k, below, x) for share in (0.16, 0.5, 0.84))
+        weights[k - 1, :k], means[k - 1, :k] = 1 / k, mid
+        variances[k - 1, :k] = np.maximum((high - low) / 2, LEAST_SD) ** 2
+    return weights, means, variances
+
+
+@partial(jax.jit, static_argnames="rounds")
+def em(
+    x: Float[Array, " n"],
+    masses: Float[Array, " n"],
+    weights: Float[Array, " k"],
+    means: Float[Array, " k"],
+    variances: Float[Array, " k"],
+    *,
+    rounds: int = ROUNDS,
+) -> tuple[Float[Array, " k"], Float[Array, " k"], Float[Array, " k"]]:
+    """Expectation-maximisation (Dempster, Laird and Rubin 1977) for weighted points, from a given start.
+
+    Args:
+        x: Points.
+        masses: The weight of each, their sum 1: equal for draws; P(x) dx for a curve.
+        weights, means, variances: The mixture to begin with; a component of weight 0 stays away.
+        rounds: How many times both steps are taken.
+
+    Returns:
+        The new weights, means and variances; no standard deviation falls below LEAST_SD.
+    """
+
+    def one_round(_: Any, now: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        weights, means, variances = now
+        log_joint = jnp.log(weights) + normal_log_prob(x[:, None], means, jnp.log(variances))
+        shares = jax.nn.softmax(log_joint, axis=-1) * masses[:, None]
+        total = shares.sum(axis=0)
+        alive = total > 1e-12
+        safe = jnp.where(alive, total, 1.0)
+        new_means = (shares * x[:, None]).sum(axis=0) / safe
+        spread = (shares * (x[:, None] - new_means) ** 2).sum(axis=0) / safe
+        return (
+            jnp.where(alive, total, 0.0),
+            jnp.where(alive, new_means, means),
+            jnp.where(alive, jnp.maximum(spread, LEAST_SD**2), variances),
+        )
+
+    return jax.lax.fori_loop(0, rounds, one_round, (weights, means, variances))
+
+
+def fit_curve(curve: Curve) -> Fit:
+    """Imitate the curve itself with 1 to MOST Gaussians, by maximum likelihood."""
+    with jax.enable_x64(True):
+        x, log_p, log_weights = _at_nodes(curve, _FIT_POINTS)
+    return _fit(curve, x, np.exp(log_p + log_weights))
+
+
+def fit_draws(curve: Curve, key: PRNGKeyArray, n: int) -> Fit:
+    """Imitate n draws from the curve with 1 to MOST Gaussians; the errors are still those to the curve."""
+    x = np.sort(np.asarray(curve.sample(key, checks.whole("n", n, low=2)), np.float64))
+    return _fit(curve, x, np.full(n, 1 / n))
+
+
+def _fit(curve: Curve, x: np.ndarray, masses: np.ndarray) -> Fit:
+    masses = masses / masses.sum()
+    found = jax.vmap(em, in_axes=(None, None, 0, 0, 0))(
+        *(jnp.asarray(a, jnp.float32) for a in (x, masses, *starts(x, masses)))
+    )
+    weights, means, variances = (np.asarray(a, np.float64) for a in found)
+    weights /= weights.sum(axis=1, keepdims=True)
+    mixtures = tuple(
+        Mixture(*(jnp.asarray(a[k - 1, :k]) for a in (weights, means, variances))) for k in range(1, MOST + 1)
+    )
+    with jax.enable_x64(True):  # all at once, filled up with components of weight 0
+        at, log_p, log_weights = _at_nodes(curve, _JUDGE_POINTS)
+        log_q = np.asarray(jax.vmap(_log_prob, in_axes=(0, None))(_unchecked(weights, means, variances), at))
+    judged = tuple(
+        Errors(measures.kl(log_p, row, log_weights), measures.l1(log_p, row, log_weights)) for row in log_q
+    )
+    return Fit(mixtures, judged)
+
+
+def _unchecked(*arrays: np.ndarray) -> Mixture:
+    """Many mixtures as one, for `jax.vmap`."""
+    return Mixture.tree_unflatten(None, map(jnp.asarray, arrays))
+
+
+class Run(NamedTuple):
+    """An infinite mixture on its way to a curve."""
+
+    steps: tuple[int, ...]
+    """Training steps done at each snapshot; the first is 0."""
+    models: tuple[InfiniteMixture, ...]
+    """The model as it was then."""
+
+
+def train(
+    data: Any, prior: Prior, *, key: PRNGKeyArray, dim: int | None = None, progress: str | None = None
+) -> Run:
+    """Train a network z -> (mean, log-variance) on the exact log-likelihood of draws.
+
+    Args:
+        data: Draws, shape (n,), or (n, dim).
+        prior: Of the 1-D z.
+        key: Seeds the weights and the batches.
+        dim: Length of x; None for numbers x.
+        progress: Label of the progress bar; None shows none.
+
+    Returns:
+        The model after every EVERY of STEPS steps.
+    """
+    key_weights, key_training = jax.random.split(key)
+    model = InfiniteMixture(GaussianDecoder(1, dim, HIDDEN, rngs=nnx.Rngs(key_weights)), prior)
+    steps, models = [0], [model]
+
+    def keep(now: training.Progress[InfiniteMixture]) -> None:
+        steps.append(now.step)
+        models.append(now.model())
+
+    training.fit(
+        model,
+        objectives.negative_log_likelihood,
+        data,
+        key=key_training,
+        steps=STEPS,
+        batch_size=256,
+        chunk=EVERY,
+        on_chunk=keep,
+        progress=progress,
+    )
+    return Run(tuple(steps), tuple(models))

@@ -1,0 +1,96 @@
+"""What z is drawn from: the standard normal prior of the lecture, and a uniform one.
+
+A prior is a frozen dataclass without arrays, so that it can be a constant of a compiled program.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy import stats
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from lecture_lib import checks, quadrature
+
+
+class Prior(Protocol):
+    """A density P(z) with independent, equal dimensions."""
+
+    def log_prob(self, z: Float[ArrayLike, "*batch latent"]) -> Float[Array, "*batch"]:
+        """Log-density of each z, summed over the last axis, in nats."""
+
+    def quantile(self, u: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
+        """The z below which a share u of one dimension's probability lies; u in (0, 1)."""
+
+    def sample(self, key: PRNGKeyArray, n: int, *, latent: int = 1) -> Float[Array, "n latent"]:
+        """Draw n times."""
+
+    def rule(self, points: int, *, latent: int = 1) -> quadrature.Rule:
+        """The quadrature rule that suits an integral over P(z) dz."""
+
+
+@dataclass(frozen=True)
+class StandardNormal:
+    """P(z) = N(0, I), as in the lecture."""
+
+    def log_prob(self, z: Float[ArrayLike, "*batch latent"]) -> Float[Array, "*batch"]:
+        """Log-density of each z, summed over the last axis, in nats."""
+        checks.floating("z", z)
+        return stats.norm.logpdf(jnp.asarray(z)).sum(axis=-1)
+
+    def quantile(self, u: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
+        """The z below which a share u of one dimension's probability lies; u in (0, 1)."""
+        return stats.norm.ppf(jnp.asarray(u, float))
+
+    def sample(self, key: PRNGKeyArray, n: int, *, latent: int = 1) -> Float[Array, "n latent"]:
+        """Draw n times."""
+        return jax.random.normal(key, (checks.whole("n", n, low=1), latent))
+
+    def rule(self, points: int, *, latent: int = 1) -> quadrature.Rule:
+        """The trapezoid rule on [-10, 10]; outside lies a probability of 1.5e-23."""
+        return quadrature.trapezoid(-10.0, 10.0, points, latent=latent)
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """Each dimension of z uniform on [low, high].
+
+    Raises:
+        ValueError: The ends are not finite or not in order.
+    """
+
+    low: float = -1.0
+    high: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.low) and np.isfinite(self.high) and self.low < self.high):
+            raise ValueError(
+                f"low is {self.low}, high is {self.high}; expected finite numbers with low < high"
+            )
+
+    def log_prob(self, z: Float[ArrayLike, "*batch latent"]) -> Float[Array, "*batch"]:
+        """Log-density of each z, summed over the last axis, in nats; -inf outside."""
+        checks.floating("z", z)
+        z = jnp.asarray(z)
+        inside = (z >= self.low) & (z <= self.high)
+        return jnp.where(inside, -np.log(self.high - self.low), -jnp.inf).sum(axis=-1)
+
+    def quantile(self, u: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
+        """The z below which a share u of one dimension's probability lies; u in (0, 1)."""
+        return self.low + (self.high - self.low) * jnp.asarray(u, float)
+
+    def sample(self, key: PRNGKeyArray, n: int, *, latent: int = 1) -> Float[Array, "n latent"]:
+        """Draw n times."""
+        shape = (checks.whole("n", n, low=1), latent)
+        return jax.random.uniform(key, shape, minval=self.low, maxval=self.high)
+
+    def rule(self, points: int, *, latent: int = 1) -> quadrature.Rule:
+        """Gauss-Legendre quadrature on [low, high], since the integrand does not vanish at the ends."""
+        return quadrature.gauss_legendre(self.low, self.high, points, latent=latent)
+
+
+NORMAL = StandardNormal()
+"""The prior of the lecture."""
