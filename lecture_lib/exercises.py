@@ -11,8 +11,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy import stats
 
-from lecture_lib import measures, moon_trials
+from lecture_lib import measures, mixture_trials, moon_trials
+from lecture_lib.gaussians import Mixture
 
 
 class _NotYetError(Exception):
@@ -140,3 +142,101 @@ def check_noise(noise_sd: Any) -> str:
     if ordered < 19:
         raise _NotYetError(f"{told}: the moons are sharp; more noise makes more overlap.")
     return f"{told}."
+
+
+@_exercise
+def check_two_steps(function: Any) -> str:
+    """function(key, n, weights, means, sds): n draws from a mixture of numbers."""
+    weights, means, sds = jnp.array([0.7, 0.1, 0.2]), jnp.array([-2.0, 1.0, 4.0]), jnp.array([0.5, 1.0, 0.8])
+    n = 4000
+    x = _array(function(jax.random.key(5), n, weights, means, sds), (n,))
+    mixture = Mixture(weights, means, sds**2)
+    distance = {
+        "": mixture,
+        "equal": Mixture(jnp.full(3, 1 / 3), means, sds**2),
+        "variance": Mixture(weights, means, sds**4),
+    }
+    off = {
+        name: stats.ks_1samp(x, lambda t, m=m: np.asarray(m.cdf(t))).statistic for name, m in distance.items()
+    }
+    sum_sd = float(jnp.sqrt(jnp.sum(weights**2 * sds**2)))
+    off["sum"] = stats.ks_1samp(x, stats.norm(float(weights @ means), sum_sd).cdf).statistic
+    limit = stats.kstwo.isf(1e-4, n)  # a right answer fails once in 10 000 keys
+    if off[""] <= limit:
+        return f"Kolmogorov-Smirnov distance {off['']:.4f} over {n} draws; up to {limit:.4f} may be chance."
+    if off["equal"] <= limit:
+        raise _NotYetError(
+            "Every Gaussian is chosen equally often: choose m with the probabilities `weights`."
+        )
+    if off["sum"] <= limit:
+        raise _NotYetError("These are weighted sums of all Gaussians: choose *one* of them for each draw.")
+    if off["variance"] <= limit:
+        raise _NotYetError("The spread is sds ** 2: multiply the noise by the standard deviation.")
+    raise _NotYetError(
+        f"The Kolmogorov-Smirnov distance to P(x) is {off['']:.3f}; by chance it is at most {limit:.3f}. "
+        "Choose m for each draw, then draw from the Gaussian with that m."
+    )
+
+
+@_exercise
+def check_equal_responsibility(x: Any) -> str:
+    """Where 0.8 N(-1, 1) and 0.2 N(1, 1) are equally responsible."""
+    x = _number("x", x)
+    share = float(Mixture([0.8, 0.2], [-1.0, 1.0], [1.0, 1.0]).responsibilities(float(x))[0])
+    if abs(share - 0.5) > 0.005:
+        side = "the first" if share > 0.5 else "the second"
+        raise _NotYetError(f"At x = {x:g} {side} is responsible with {max(share, 1 - share):.3f}.")
+    return "It is half of log 4: right of the middle, because the first Gaussian has the larger weight."
+
+
+@_exercise
+def check_picture(weights: Any, means: Any, sds: Any) -> str:
+    """The mixture whose density is the target picture."""
+    parts = []
+    for name, value in (("weights", weights), ("means", means), ("sds", sds)):
+        try:
+            parts.append(np.asarray(value, np.float64))
+        except (TypeError, ValueError):
+            raise _NotYetError(f"{name} should be a list of numbers; it is {value!r}.") from None
+    if len({part.shape for part in parts}) > 1 or parts[0].ndim != 1:
+        raise _NotYetError(
+            f"Give as many means and sds as weights; the shapes are {[p.shape for p in parts]}."
+        )
+    if not (parts[2] > 0).all():
+        raise _NotYetError("A standard deviation must be above 0.")
+    area = mixture_trials.to_target(Mixture(parts[0], parts[1], parts[2] ** 2))
+    if area > 0.03:
+        raise _NotYetError(f"The area between the two curves is {area:.3f}; get it to 0.03 or below.")
+    return f"The area between the two curves is {area:.3f} of at most 2."
+
+
+@_exercise
+def check_linear_network(mean: Any, variance: Any) -> str:
+    """Z ~ N(0, 1) and x|z ~ N(2 z + 1, 0.5^2): mean and variance of P(x)."""
+    mean, variance = _number("The mean", mean), _number("The variance", variance)
+    if abs(mean - 1) > 1e-6:
+        raise _NotYetError(f"The mean is not {mean:g}: it is the mean of 2 z + 1.")
+    if abs(variance - math.sqrt(4.25)) < 0.01:
+        raise _NotYetError("That is the standard deviation; its square is asked for.")
+    if abs(variance - 4.25) > 1e-6:
+        raise _NotYetError(
+            f"The variance is not {variance:g}: the variance of 2 z + 1 and that of the noise add up."
+        )
+    return "A straight network adds variances, and P(x) = N(1, 4.25): one Gaussian. The bends do the work."
+
+
+@_exercise
+def check_push_forward(function: Any) -> str:
+    """function(z): turns z ~ N(0, 1) into x with the density exp(-x), x > 0."""
+    u = (np.arange(2000) + 0.5) / 2000
+    x = np.sort(_array(function(jnp.asarray(stats.norm.ppf(u), jnp.float32)), (2000,)))
+    if not np.isfinite(x).all():
+        raise _NotYetError("Some x are not finite.")
+    worst = float(np.abs(stats.expon.cdf(x) - u).max())
+    if worst > 0.005:
+        at = int(np.abs(stats.expon.cdf(x) - u).argmax())
+        raise _NotYetError(
+            f"A share of {u[at]:.3f} of your x lies below {x[at]:.3f}; it should be {stats.expon.cdf(x[at]):.3f}."
+            " Which function makes z uniform on (0, 1)? And which turns a uniform u into x?"
+        )
+    return "With a narrow sigma(z) this network makes an infinite mixture with the density exp(-x)."

@@ -151,7 +151,7 @@ class Drawn(NamedTuple):
 
 
 @jax.tree_util.register_pytree_node_class
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Mixture:
     """A finite mixture of Gaussians: P(x) = sum_m P(m) N(x; mean_m, covariance_m).
 
@@ -171,12 +171,19 @@ class Mixture:
     means: Float[Array, "components *dim"]
     covariances: Float[Array, "components *dim_dim"]
 
-    def __post_init__(self) -> None:
-        names = ("weights", "means", "covariances")
-        arrays = _floats(**{name: getattr(self, name) for name in names})
-        for name, array in zip(names, arrays, strict=True):
-            object.__setattr__(self, name, array)
+    def __init__(
+        self,
+        weights: Float[ArrayLike, " components"],
+        means: Float[ArrayLike, "components *dim"],
+        covariances: Float[ArrayLike, "components *dim_dim"],
+    ):
+        arrays = _floats(weights=weights, means=means, covariances=covariances)
         _check_mixture(*arrays)
+        self._set(arrays)
+
+    def _set(self, leaves: Any) -> None:
+        for name, leaf in zip(("weights", "means", "covariances"), leaves, strict=True):
+            object.__setattr__(self, name, leaf)
 
     @property
     def components(self) -> int:
@@ -189,7 +196,7 @@ class Mixture:
         Args:
             x: Shape (...) if x are numbers, (..., dim) if they are vectors.
         """
-        return jax.nn.logsumexp(self._log_joint(x), axis=-1)
+        return jax.nn.logsumexp(self.log_joint(x), axis=-1)
 
     def responsibilities(self, x: Float[ArrayLike, "*batch_dim"]) -> Float[Array, "*batch components"]:
         """P(m|x): how likely each component is to have made x; they sum to 1 over the last axis.
@@ -197,7 +204,7 @@ class Mixture:
         Args:
             x: Shape (...) if x are numbers, (..., dim) if they are vectors.
         """
-        return jax.nn.softmax(self._log_joint(x), axis=-1)
+        return jax.nn.softmax(self.log_joint(x), axis=-1)
 
     def cdf(self, x: Float[ArrayLike, "*batch"]) -> Float[Array, "*batch"]:
         """Share of the probability below x; for numbers x only.
@@ -226,8 +233,8 @@ class Mixture:
         factors = jnp.linalg.cholesky(self.covariances)[m]
         return Drawn(m, self.means[m] + jnp.einsum("nij,nj->ni", factors, eps))
 
-    def _log_joint(self, x: Any) -> Float[Array, "*batch components"]:
-        """Log of P(m) P(x|m)."""
+    def log_joint(self, x: Float[ArrayLike, "*batch_dim"]) -> Float[Array, "*batch components"]:
+        """Log of P(m) P(x|m) for each component, in nats; x as for `log_prob`."""
         (x,) = _floats(x=x)
         log_weights = jnp.log(self.weights)
         if self.means.ndim == 1:
@@ -249,8 +256,7 @@ class Mixture:
     def tree_unflatten(cls, _: None, leaves: Any) -> "Mixture":
         """For JAX: whatever stands in the place of the arrays, unchecked."""
         mixture = object.__new__(cls)
-        for name, leaf in zip(("weights", "means", "covariances"), leaves, strict=True):
-            object.__setattr__(mixture, name, leaf)
+        mixture._set(leaves)
         return mixture
 
 

@@ -13,8 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
+from sklearn.mixture import GaussianMixture
+from sklearn.neighbors import KNeighborsRegressor
 
-from lecture_lib import checks, measures, objectives, training
+from lecture_lib import checks, measures, objectives, quadrature, training
 from lecture_lib.datasets import Curve
 from lecture_lib.gaussians import InfiniteMixture, Mixture, normal_log_prob
 from lecture_lib.networks import GaussianDecoder
@@ -148,7 +150,7 @@ def _fit(curve: Curve, x: np.ndarray, masses: np.ndarray) -> Fit:
     weights, means, variances = (np.asarray(a, np.float64) for a in found)
     weights /= weights.sum(axis=1, keepdims=True)
     mixtures = tuple(
-        Mixture(*(jnp.asarray(a[k - 1, :k]) for a in (weights, means, variances))) for k in range(1, MOST + 1)
+        Mixture(weights[k - 1, :k], means[k - 1, :k], variances[k - 1, :k]) for k in range(1, MOST + 1)
     )
     with jax.enable_x64(True):  # all at once, filled up with components of weight 0
         at, log_p, log_weights = _at_nodes(curve, _JUDGE_POINTS)
@@ -174,7 +176,13 @@ class Run(NamedTuple):
 
 
 def train(
-    data: Any, prior: Prior, *, key: PRNGKeyArray, dim: int | None = None, progress: str | None = None
+    data: Any,
+    prior: Prior,
+    *,
+    key: PRNGKeyArray,
+    dim: int | None = None,
+    log_var: float = 0.0,
+    progress: str | None = None,
 ) -> Run:
     """Train a network z -> (mean, log-variance) on the exact log-likelihood of draws.
 
@@ -183,13 +191,15 @@ def train(
         prior: Of the 1-D z.
         key: Seeds the weights and the batches.
         dim: Length of x; None for numbers x.
+        log_var: Where the log-variance starts; see `networks.GaussianDecoder`.
         progress: Label of the progress bar; None shows none.
 
     Returns:
         The model after every EVERY of STEPS steps.
     """
     key_weights, key_training = jax.random.split(key)
-    model = InfiniteMixture(GaussianDecoder(1, dim, HIDDEN, rngs=nnx.Rngs(key_weights)), prior)
+    network = GaussianDecoder(1, dim, HIDDEN, log_var=log_var, rngs=nnx.Rngs(key_weights))
+    model = InfiniteMixture(network, prior)
     steps, models = [0], [model]
 
     def keep(now: training.Progress[InfiniteMixture]) -> None:
@@ -208,3 +218,86 @@ def train(
         progress=progress,
     )
     return Run(tuple(steps), tuple(models))
+
+
+def held_out(models: Mapping[str, Mixture | InfiniteMixture], x: Float[Array, "n *dim"]) -> dict[str, float]:
+    """Mean log-likelihood of fresh draws under each model, in nats for each draw."""
+    return {name: float(_log_prob(model, x).mean()) for name, model in models.items()}
+
+
+def table(rows: Mapping[str, Mapping[str, float]], heading: str) -> str:
+    """Numbers by row and column as text, all rows with the same columns."""
+    columns = list(next(iter(rows.values())))
+    wide = max(len(name) for name in [heading, *rows])
+    lines = ["  ".join([heading.ljust(wide), *columns])]
+    for name, row in rows.items():
+        lines.append("  ".join([name.ljust(wide), *(f"{row[c]:{len(c)}.3f}" for c in columns)]))
+    return "\n".join(lines)
+
+
+def arc_clusters(x: Float[Array, "n 2"], components: int, *, seed: int = 0) -> Mixture:
+    """A finite mixture fitted by scikit-learn to points around an arc, its components in order along it.
+
+    Args:
+        x: The points.
+        components: How many Gaussians.
+        seed: Of scikit-learn's start.
+    """
+    found = GaussianMixture(components, random_state=seed, n_init=3).fit(np.asarray(x, np.float64))
+    order = np.argsort(_along(found.means_))
+    return Mixture(found.weights_[order], found.means_[order], found.covariances_[order])
+
+
+def _along(points: np.ndarray) -> np.ndarray:
+    """Angle from the gap at the bottom, clockwise, in [0, 360) degrees."""
+    return (-90 - np.degrees(np.arctan2(points[:, 1], points[:, 0]))) % 360
+
+
+class Codes(NamedTuple):
+    """What two mixtures know of each point."""
+
+    cluster: np.ndarray
+    """The most responsible component, one-hot, shape (n, components)."""
+    responsibilities: np.ndarray
+    """P(m|x), shape (n, components)."""
+    z: np.ndarray
+    """E[z|x], shape (n, 1)."""
+
+
+def codes(finite: Mixture, infinite: InfiniteMixture, x: Float[Array, "n 2"]) -> Codes:
+    """Describe points by a cluster, by all responsibilities, and by the posterior mean of z."""
+    shares = np.asarray(finite.responsibilities(x))
+    nodes, log_weights = infinite.rule()
+    posterior = np.exp(np.asarray(infinite.log_posterior(x, nodes) + log_weights))
+    return Codes(np.eye(finite.components)[shares.argmax(axis=1)], shares, posterior @ np.asarray(nodes))
+
+
+def position_errors(train: Codes, train_angle: Any, test: Codes, test_angle: Any) -> dict[str, float]:
+    """How well each code tells where along the arc a point was made.
+
+    For each code the angle of a test point is guessed as the mean over the 10 training points with the
+    nearest codes (all those of the same cluster, for clusters); scikit-learn does it.
+
+    Returns:
+        Root mean square error in degrees for "cluster", "responsibilities" and "z".
+    """
+    found = {}
+    for name in Codes._fields:
+        seen, asked = getattr(train, name), getattr(test, name)
+        if name == "cluster":
+            means = (seen * np.asarray(train_angle)[:, None]).sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
+            guess = asked @ means
+        else:
+            guess = KNeighborsRegressor(10).fit(seen, np.asarray(train_angle)).predict(asked)
+        found[name] = float(measures.rms(guess, np.asarray(test_angle)))
+    return found
+
+
+TARGET = Mixture([0.35, 0.65], [1.0, -0.5], [0.35**2, 2.0**2])
+"""The density of the exercise in which a picture is to be matched."""
+
+
+def to_target(mixture: Mixture) -> float:
+    """The area between a mixture and TARGET, from 0 to 2."""
+    nodes, log_weights = quadrature.trapezoid(-12.0, 12.0, 2401)
+    return measures.l1(_log_prob(TARGET, nodes[:, 0]), mixture.log_prob(nodes[:, 0]), log_weights)

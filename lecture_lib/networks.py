@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -90,6 +91,8 @@ class GaussianDecoder(nnx.Module):
         dim: Length of x; None for numbers x.
         hidden: Widths of the hidden layers.
         activation: Between the layers.
+        log_var: About where the log-variance starts. Below 0, the Gaussians start narrow, and training has
+            to use z to reach all x; with wide ones it can get stuck without.
         rngs: Source of the initial weights.
     """
 
@@ -100,10 +103,17 @@ class GaussianDecoder(nnx.Module):
         hidden: Sequence[int] = (64,),
         *,
         activation: Activation = nnx.tanh,
+        log_var: float = 0.0,
         rngs: nnx.Rngs,
     ):
+        if dim is not None:
+            checks.whole("dim", dim, low=1)
+        checks.finite("log_var", np.float64(log_var))
         self.latent, self.dim = latent, dim
-        self.layers = mlp([latent, *hidden, 2 * (dim or 1)], activation, rngs)
+        size = 1 if dim is None else dim
+        self.layers = mlp([latent, *hidden, 2 * size], activation, rngs)
+        last: Any = self.layers.layers[-1]
+        last.bias[...] = last.bias[...].at[size:].set(log_var)
 
     def __call__(
         self, z: Float[Array, "batch latent"]

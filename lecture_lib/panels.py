@@ -24,7 +24,9 @@ STATIC = pathlib.Path(__file__).parent / "static"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 _WIDE = {"description_width": "17em"}
+_SHORT = {"description_width": "9em"}
 _ROW = widgets.Layout(width="auto", max_width="46em", height="auto", flex_flow="row wrap")
+_GRID = widgets.Layout(grid_template_columns="repeat(auto-fit, minmax(16em, 1fr))", max_width="62em")
 
 
 class Picture(anywidget.AnyWidget):
@@ -36,6 +38,8 @@ class Picture(anywidget.AnyWidget):
     width = traitlets.Int(0).tag(sync=True)
     region: Any = traitlets.List([]).tag(sync=True)
     """Where it can be grabbed: left, top, width and height as shares of the picture; empty for nowhere."""
+    both = traitlets.Bool(False).tag(sync=True)
+    """Whether it follows the pointer up and down, too."""
     pointer: Any = traitlets.List([]).tag(sync=True)
     """Where it was last grabbed: shares of the width and the height, from the top left."""
 
@@ -76,6 +80,21 @@ def slider(
     )
 
 
+def whole_slider(label: str, start: int, low: int, high: int) -> widgets.IntSlider:
+    """A slider of whole numbers.
+
+    Args:
+        label: What a student reads beside it, with the unit.
+        start: Value at the beginning and after a reset.
+        low, high: The ends, both included.
+    """
+    if not low < high or not low <= start <= high:
+        raise ValueError(
+            f"start is {start}, low {low}, high {high}; expected low <= start <= high, low < high"
+        )
+    return widgets.IntSlider(start, min=low, max=high, description=label, style=_WIDE, layout=_ROW)
+
+
 def choice_slider(label: str, start: Any, options: list[Any]) -> widgets.SelectionSlider:
     """A slider over a few given values, each shown as itself or as (text, value)."""
     return widgets.SelectionSlider(options=options, value=start, description=label, style=_WIDE, layout=_ROW)
@@ -90,9 +109,11 @@ class Grab(NamedTuple):
     """Lets the pointer drag a control in the picture itself."""
 
     control: str
-    """Name of the control that follows the pointer."""
+    """Name of the control that follows the pointer from left to right."""
     axes: Any
     """The Matplotlib axes whose x axis the control moves along."""
+    vertical: str | None = None
+    """Name of the control that follows the pointer along the y axis, if any."""
 
 
 class Panel(widgets.VBox):
@@ -102,7 +123,10 @@ class Panel(widgets.VBox):
         compute: A pure function of the control values, by name, that returns what to draw.
         drawing: Draws it; called with what `compute` returns.
         controls: Name to control, in the order from top to bottom.
-        grab: Which control the pointer drags in the picture, if any.
+        grab: Which controls the pointer drags in the picture, if any.
+        actions: Label to a function from the control values to those control values that a press of its
+            button changes, say a step of an algorithm. The picture stays a function of the controls alone.
+        side_by_side: Whether the sliders stand in columns where there is room, with short labels.
         describe: Turns what was drawn into the numbers under the picture, parted by " | ", if wanted.
     """
 
@@ -113,6 +137,8 @@ class Panel(widgets.VBox):
         controls: Mapping[str, widgets.ValueWidget],
         *,
         grab: Grab | None = None,
+        actions: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] | None = None,
+        side_by_side: bool = False,
         describe: Callable[[Any], str] | None = None,
     ):
         self.compute, self.drawing, self.controls = compute, drawing, dict(controls)
@@ -121,19 +147,29 @@ class Panel(widgets.VBox):
         what = compute(**self._start)
         self.first = drawing(what)
         """The picture at the start, also stored for readers without a kernel."""
-        self.picture = Picture(region=drawing.region(grab.axes) if grab else [])
+        self.picture = Picture()
+        if grab:
+            self.picture.region, self.picture.both = drawing.region(grab.axes), grab.vertical is not None
         self.picture.show(self.first)
         self.numbers = widgets.HTML(self._line(what))
         self.message = widgets.HTML()
         self.reset = widgets.Button(description="Reset", tooltip="Back to the start", icon="undo")
         self.reset.on_click(lambda _: self._back())
+        self.actions = {label: self._button(label, act) for label, act in (actions or {}).items()}
         self._paused = False
         for control in self.controls.values():
             control.observe(lambda _: self._redraw(), "value")
         if grab:
             self.picture.observe(lambda change: self._grabbed(grab, change["new"]), "pointer")
-        parts = [*self.controls.values(), self.reset, self.picture, self.numbers, self.message]
-        super().__init__(parts)
+        rows: list[widgets.Widget] = list(self.controls.values())
+        if side_by_side:
+            for control in rows:
+                control.style = _SHORT
+            rows = [widgets.GridBox(rows, layout=_GRID)]
+        buttons = widgets.HBox(
+            [*self.actions.values(), self.reset], layout=widgets.Layout(flex_flow="row wrap")
+        )
+        super().__init__([*rows, buttons, self.picture, self.numbers, self.message])
 
     def values(self) -> dict[str, Any]:
         """The control values as they are now."""
@@ -156,25 +192,49 @@ class Panel(widgets.VBox):
             self.numbers.value = self._line(what)
             self.message.value = ""
         except Exception as error:  # whatever it is, the student must see it here and not in a hidden log
-            told = html.escape(f"{type(error).__name__}: {error}")
-            self.message.value = f'<b role="alert">This picture could not be drawn.</b> <samp>{told}</samp>'
+            self._tell(error)
 
-    def _back(self) -> None:
+    def _tell(self, error: Exception) -> None:
+        told = html.escape(f"{type(error).__name__}: {error}")
+        self.message.value = f'<b role="alert">This picture could not be drawn.</b> <samp>{told}</samp>'
+
+    def _set(self, values: Mapping[str, Any]) -> None:
+        """Move several controls and draw once."""
         self._paused = True
         try:
-            for name, control in self.controls.items():
-                control.value = self._start[name]
-            self.picture.pointer = []  # else the same place, grabbed again, would be no change
+            for name, value in values.items():
+                self.controls[name].value = value
         finally:
             self._paused = False
         self._redraw()
 
+    def _back(self) -> None:
+        self.picture.pointer = []  # else the same place, grabbed again, would be no change
+        self._set(self._start)
+
+    def _button(self, label: str, act: Callable[[dict[str, Any]], dict[str, Any]]) -> widgets.Button:
+        def press(_: Any) -> None:
+            try:
+                new = act(self.values())
+            except Exception as error:
+                self._tell(error)
+            else:
+                self._set(new)
+
+        button = widgets.Button(description=label, layout=widgets.Layout(width="auto"))
+        button.on_click(press)
+        return button
+
     def _grabbed(self, grab: Grab, where: list[float]) -> None:
         if not where:
             return
-        control = self.controls[grab.control]
-        x, _ = self.drawing.data_at(grab.axes, *where)
-        control.value = min(max(x, control.min), control.max)
+        places = zip((grab.control, grab.vertical), self.drawing.data_at(grab.axes, *where), strict=True)
+        inside = {}
+        for name, place in places:
+            if name is not None:
+                control = self.controls[name]
+                inside[name] = min(max(place, control.min), control.max)
+        self._set(inside)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         return _with_still(super()._repr_mimebundle_(**kwargs), self.first)

@@ -27,7 +27,7 @@ function render({ model, el }) {
     const [left, top, width, height] = region;
     const handle = document.createElement("div");
     Object.assign(handle.style, { position: "absolute", left, top, width, height });
-    Object.assign(handle.style, { cursor: "ew-resize", touchAction: "none" });
+    Object.assign(handle.style, { cursor: model.get("both") ? "move" : "ew-resize", touchAction: "none" });
     frame.append(handle);
     const tell = (event) => {
       const box = img.getBoundingClientRect();

@@ -1,0 +1,443 @@
+"""Panels of finite mixtures: drawing from one, imitating a curve with many, and one in the plane."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.collections import LineCollection
+from scipy import stats
+
+from lecture_lib import figures, mixture_trials
+from lecture_lib.datasets import CURVES
+from lecture_lib.figures import BLUE, GREEN, INK, ORANGE, PURPLE, Drawing
+from lecture_lib.gaussians import Drawn, Mixture
+from lecture_lib.mixture_trials import MOST, Fit
+from lecture_lib.panels import Panel, choice, slider, whole_slider
+
+COLOURS = (BLUE, ORANGE, GREEN)
+STYLES = ("-", "--", "-.")
+MARKERS = ("o", "^", "s")
+LETTERS = ("A", "B", "C")
+MOST_DRAWS = 20_000
+POINTS = 400
+_ENOUGH = 5
+"""Draws that each component should be expected to get before a chi-square test says anything."""
+
+TWO_STEPS, EQUALLY, SUMMED = "two steps", "every Gaussian equally often", "add the three Gaussians"
+
+
+class Draws(NamedTuple):
+    """What the drawing panel draws."""
+
+    mixture: Mixture
+    component: np.ndarray
+    """Index of the Gaussian of each draw, shape (n,); -1 where there is none, as in a sum."""
+    x: np.ndarray
+    """The draws, shape (n,)."""
+    component_p: float
+    """p-value of the chi-square test of the components against the weights; NaN while n is too small."""
+    distance: float
+    """Kolmogorov-Smirnov distance between the draws and P(x); NaN for n below 5."""
+    x_p: float
+    """Its p-value."""
+
+
+@jax.jit
+def _all_draws(mixture: Mixture, key: Any) -> tuple[Drawn, Any]:
+    """As many draws as the slider allows, and as many of three independent Gaussians."""
+    key_two, key_each = jax.random.split(key)
+    each = jax.random.normal(key_each, (MOST_DRAWS, mixture.components))
+    return mixture.sample(key_two, MOST_DRAWS), mixture.means + jnp.sqrt(mixture.covariances) * each
+
+
+_cdf = jax.jit(lambda mixture, x: mixture.cdf(x))
+_log_joint = jax.jit(lambda mixture, x: mixture.log_joint(x))
+
+
+def draw(mixture: Mixture, n: int, how: str = TWO_STEPS, *, seed: int = 0) -> Draws:
+    """The first n draws of one stream, and whether they have the distribution that they should have.
+
+    Args:
+        mixture: Of numbers x.
+        n: From 0 to MOST_DRAWS.
+        how: TWO_STEPS is right; EQUALLY forgets the weights; SUMMED adds weighted draws of all components.
+        seed: Of the stream. The same noise serves all mixtures: a small change of one moves the draws a bit.
+
+    Raises:
+        ValueError: n is out of its range, or `how` is none of the three.
+    """
+    if not 0 <= n <= MOST_DRAWS:
+        raise ValueError(f"n is {n}; expected a whole number from 0 to {MOST_DRAWS}")
+    if how not in (TWO_STEPS, EQUALLY, SUMMED):
+        raise ValueError(f"how is {how!r}; expected one of {[TWO_STEPS, EQUALLY, SUMMED]}")
+    k = mixture.components
+    weights = np.asarray(mixture.weights, np.float64)
+    used = mixture
+    if how == EQUALLY:
+        used = Mixture(jnp.full(k, 1 / k), mixture.means, mixture.covariances)
+    (component, x), each = _all_draws(used, jax.random.key(seed))
+    if how == SUMMED:
+        component, x = jnp.full(MOST_DRAWS, -1), each @ mixture.weights
+    component, x = np.asarray(component)[:n], np.asarray(x, np.float64)[:n]
+    component_p, distance, x_p = np.nan, np.nan, np.nan
+    possible = weights > 0
+    if how != SUMMED and n * weights[possible].min() >= _ENOUGH:
+        counts = np.bincount(component, minlength=k)
+        if counts[~possible].any():
+            component_p = 0.0
+        elif possible.sum() > 1:
+            expected = weights[possible] / weights[possible].sum() * n
+            component_p = float(stats.chisquare(counts[possible], expected).pvalue)
+    if n >= _ENOUGH:
+        # the cdf at all draws, so that the program is compiled once
+        below = np.asarray(_cdf(mixture, jnp.asarray(np.resize(x, MOST_DRAWS), jnp.float32)), np.float64)[:n]
+        distance = float(stats.ks_1samp(below, stats.uniform.cdf, mode="asymp").statistic)
+        x_p = float(stats.kstwobign.sf(distance * np.sqrt(n)))
+    return Draws(mixture, component, x, component_p, distance, x_p)
+
+
+def mixture_of(weights: Sequence[float], means: Sequence[float], sds: Sequence[float]) -> Mixture:
+    """A mixture of numbers from slider values; the weights are divided by their sum.
+
+    Raises:
+        ValueError: All weights are 0.
+    """
+    total = float(np.sum(weights))
+    if total <= 0:
+        raise ValueError(f"weights is {tuple(weights)}; expected at least one above 0")
+    return Mixture(np.asarray(weights) / total, np.asarray(means, float), np.asarray(sds, float) ** 2)
+
+
+def draw_panel() -> Panel:
+    """Draw from three Gaussians, one at a time or by thousands; the tests beside the histogram are live."""
+
+    def compute(n: int, how: str, **sliders: float) -> Draws:
+        parts = [[sliders[f"{kind}{i}"] for i in range(3)] for kind in ("w", "m", "s")]
+        return draw(mixture_of(*parts), n, how)
+
+    return _draw_panel(compute)
+
+
+@figures.styled
+def _draw_panel(compute: Callable[..., Draws]) -> Panel:
+    fig, (left, right) = figures.figure(8, 3.3, ncols=2, width_ratios=[1, 2.6])
+    places = np.arange(3)
+    bars = left.bar(places, [0, 0, 0], color=COLOURS, alpha=0.45, edgecolor=COLOURS, width=0.7)
+    for bar, hatch in zip(bars, ("", "//", ".."), strict=True):
+        bar.set_hatch(hatch)
+    (observed,) = left.plot(places, [0, 0, 0], "D", color=INK, ms=6, label="share of draws")
+    chosen = left.bar([0], [0], color="none", edgecolor=INK, lw=3, width=0.78)[0]
+    left.set(title="1. choose m from P(m)", ylabel="P(m), probability", ylim=(0, 1.02))
+    left.set_xticks(places, LETTERS)
+    left.set_xlabel("m, the component")
+    left.legend(loc="upper right", handlelength=1)
+
+    edges = np.linspace(-8, 8, 81)
+    grid = np.linspace(-8, 8, POINTS, dtype=np.float32)
+    histogram = right.stairs(np.zeros(80), edges, fill=True, color="#c9c9c9", label="draws (histogram)")
+    lines = [
+        right.plot(grid, 0 * grid, ls=s, color=c, lw=1.3)[0] for c, s in zip(COLOURS, STYLES, strict=True)
+    ]
+    (density,) = right.plot(grid, 0 * grid, color=INK, label="P(x) = Σ P(m) P(x|m), exact")
+    (last,) = right.plot([], [], "v", color=INK, ms=11, mec="white", label="last draw")
+    right.set(
+        title="2. draw x from that Gaussian", xlabel="x", ylabel="density", xlim=(-8, 8), ylim=(0, 0.62)
+    )
+    right.legend(loc="upper left")
+
+    def update(what: Draws) -> None:
+        weights = np.asarray(what.mixture.weights)
+        for bar, weight in zip(bars, weights, strict=True):
+            bar.set_height(weight)
+        n = len(what.x)
+        known = n > 0 and what.component[-1] >= 0
+        shares = np.bincount(what.component, minlength=3) / n if known else np.full(3, np.nan)
+        observed.set_data(places, shares)
+        chosen.set_visible(known)
+        chosen.set_x((what.component[-1] if known else 0) - 0.39)
+        chosen.set_height(weights[what.component[-1]] if known else 0)
+        histogram.set_data(np.histogram(what.x, edges)[0] / max(n, 1) / (edges[1] - edges[0]))
+        each = np.exp(_log_joint(what.mixture, grid))
+        for line, column in zip(lines, each.T, strict=True):
+            line.set_ydata(column)
+        density.set_ydata(each.sum(axis=1))
+        last.set_data([what.x[-1]] if n else [], [0.02] if n else [])
+        last.set_color(COLOURS[what.component[-1]] if known else INK)
+
+    def say(what: Draws) -> str:
+        n = len(what.x)
+        if n == 0:
+            return "no draw yet: press a button"
+        of = f" from {LETTERS[what.component[-1]]}" if what.component[-1] >= 0 else ""
+        facts = [f"n = {n}, last draw x = {what.x[-1]:.2f}{of}"]
+        if np.isfinite(what.component_p):
+            facts.append(f"shares against P(m): chi-square p = {what.component_p:.3f}")
+        if np.isfinite(what.distance):
+            facts.append(f"draws against P(x): KS distance {what.distance:.4f}, p = {what.x_p:.3f}")
+        return " | ".join(facts)
+
+    def alt(what: Draws) -> str:
+        weights = ", ".join(
+            f"{a} {w:.2f}" for a, w in zip(LETTERS, np.asarray(what.mixture.weights), strict=True)
+        )
+        return f"Bars of the weights ({weights}) beside the exact density over a histogram. {say(what)}."
+
+    def more(count: int) -> Callable[[dict[str, Any]], dict[str, Any]]:
+        return lambda values: {"n": min(values["n"] + count, MOST_DRAWS)}
+
+    start = {"w": (0.5, 0.2, 0.3), "m": (-3.0, 0.0, 3.0), "s": (1.0, 0.5, 1.4)}
+    ranges = {"w": (0, 1, 0.05), "m": (-6, 6, 0.1), "s": (0.2, 3, 0.05)}
+    words = {"w": "weight", "m": "mean", "s": "spread (sd)"}
+    sliders = {
+        f"{kind}{i}": slider(f"{words[kind]} {LETTERS[i]}", start[kind][i], *ranges[kind])
+        for kind in words
+        for i in range(3)
+    }
+    controls = {
+        **sliders,
+        "n": whole_slider("number of draws", 100, 0, MOST_DRAWS),
+        "how": choice("how to draw", TWO_STEPS, [TWO_STEPS, EQUALLY, SUMMED]),
+    }
+    actions = {"draw 1": more(1), "draw 100": more(100), "draw 10 000": more(10_000)}
+    moving = [*bars, observed, chosen, histogram, *lines, density, last]
+    drawing = Drawing(fig, moving, update, alt)
+    return Panel(compute, drawing, controls, actions=actions, side_by_side=True, describe=say)
+
+
+class Imitation(NamedTuple):
+    """What the panel of many Gaussians draws."""
+
+    curve: str
+    """Its name in CURVES."""
+    source: str
+    """What the mixtures were fitted to."""
+    fit: Fit
+    components: int
+
+
+_VIEW = (-6.0, 6.0)
+
+
+@figures.styled
+def imitation_panel(fits: Mapping[str, Mapping[str, Fit]]) -> Panel:
+    """A black curve, the mixture of K Gaussians that imitates it, and its errors for all K.
+
+    Args:
+        fits: What was fitted, such as "the curve itself", to curve name to mixtures.
+
+    Raises:
+        ValueError: There is nothing to show, or a curve is not in CURVES.
+    """
+    names = list(next(iter(fits.values()), {}))
+    if not names or any(list(of) != names for of in fits.values()) or not set(names) <= set(CURVES):
+        raise ValueError(f"fits is {fits!r}; expected mixtures for the same curves of {list(CURVES)} in each")
+    fig, (left, right) = figures.figure(8, 3.3, ncols=2, width_ratios=[1.5, 1])
+    grid = np.linspace(*_VIEW, POINTS, dtype=np.float32)
+    parts = LineCollection([], colors=BLUE, linewidths=0.9, alpha=0.75)
+    left.add_collection(parts)
+    (black,) = left.plot(grid, 0 * grid, color=INK, lw=2.5, label="black curve P(x)")
+    (mixed,) = left.plot(grid, 0 * grid, "--", color=ORANGE, label="sum of K Gaussians (thin)")
+    left.set(title="Curve and mixture", xlabel="x", ylabel="density", xlim=_VIEW, ylim=(0, 0.52))
+    left.legend(loc="upper right")
+    ks = np.arange(1, MOST + 1)
+    (kl_line,) = right.plot(ks, ks, "-", color=BLUE, label="KL, nats")
+    (l1_line,) = right.plot(ks, ks, "--", color=ORANGE, label="L1, area between")
+    (here,) = right.plot([1, 1], [1, 1], "o", color=INK, ms=7)
+    right.set(
+        title="Errors against K", xlabel="K, number of Gaussians (log scale)", ylabel="error (log scale)"
+    )
+    right.set(xscale="log", yscale="log", ylim=(1e-5, 4), xlim=(0.9, 34))
+    right.set_xticks([1, 2, 3, 5, 10, 20, 30], ["1", "2", "3", "5", "10", "20", "30"])
+    right.minorticks_off()
+    right.legend(loc="lower left")
+
+    def compute(curve: str, source: str, components: int) -> Imitation:
+        return Imitation(curve, source, fits[source][curve], components)
+
+    def update(what: Imitation) -> None:
+        mixture = what.fit.mixtures[what.components - 1]
+        each = np.exp(_log_joint(_filled_up(mixture), grid))[:, : what.components]
+        parts.set_segments([np.column_stack([grid, column]) for column in each.T])
+        mixed.set_ydata(each.sum(axis=1))
+        black.set_ydata(CURVES[what.curve].density(grid))
+        kls, l1s = np.array(what.fit.errors).T
+        kl_line.set_ydata(kls)
+        l1_line.set_ydata(l1s)
+        k = what.components
+        here.set_data([k, k], [kls[k - 1], l1s[k - 1]])
+
+    def say(what: Imitation) -> str:
+        error, mixture = what.fit.errors[what.components - 1], what.fit.mixtures[what.components - 1]
+        sds = np.sqrt(np.asarray(mixture.covariances))
+        return (
+            f"K = {what.components} | KL(curve || mixture) {error.kl:.5f} nats | "
+            f"L1 {error.l1:.4f} of at most 2 | "
+            f"narrowest Gaussian sd {sds.min():.3f}, widest {sds.max():.3g}"
+        )
+
+    def alt(what: Imitation) -> str:
+        return (
+            f"The curve '{what.curve}' and a sum of {what.components} Gaussians fitted to {what.source}; "
+            f"beside it both errors against the number of Gaussians. {say(what)}."
+        )
+
+    controls = {
+        "curve": choice("black curve", names[0], names),
+        "source": choice("fitted to", next(iter(fits)), list(fits)),
+        "components": whole_slider("K, number of Gaussians", 3, 1, MOST),
+    }
+    moving = [parts, black, mixed, kl_line, l1_line, here]
+    return Panel(compute, Drawing(fig, moving, update, alt), controls, describe=say)
+
+
+def _filled_up(mixture: Mixture) -> Mixture:
+    """The same density with MOST components, so that one compiled program serves every K."""
+    more = MOST - mixture.components
+    fill = ((mixture.weights, 0.0), (mixture.means, 0.0), (mixture.covariances, 1.0))
+    return Mixture(*(jnp.pad(array, (0, more), constant_values=value) for array, value in fill))
+
+
+class Plane(NamedTuple):
+    """What the panel of the mixture in the plane draws."""
+
+    mixture: Mixture
+    drawn: Drawn
+    shown: np.ndarray
+    """The component that colours each draw, shape (n,)."""
+    right: float
+    """Share of the draws whose most responsible component is the one that made them."""
+
+
+PLANE_DRAWS = 400
+MADE, GUESSED = "which made it", "which is most responsible"
+_CENTRES = np.array([[-1.6, -0.6], [0.2, 1.1], [1.7, -0.7]])
+_in_plane = jax.jit(lambda mixture, key: mixture.sample(key, PLANE_DRAWS))
+_responsibilities = jax.jit(lambda mixture, x: mixture.responsibilities(x))
+
+
+def plane(
+    weights: Sequence[float], spreads: Sequence[float], correlations: Sequence[float], colour: str = MADE
+) -> Plane:
+    """A mixture of three Gaussians in the plane and draws from it.
+
+    Args:
+        weights: Three numbers that are divided by their sum.
+        spreads: Standard deviation of each along both axes, above 0.
+        correlations: Correlation of the two coordinates in each, in (-1, 1).
+        colour: MADE or GUESSED: which component gives a draw its colour.
+    """
+    total = float(np.sum(weights))
+    if total <= 0:
+        raise ValueError(f"weights is {tuple(weights)}; expected at least one above 0")
+    if colour not in (MADE, GUESSED):
+        raise ValueError(f"colour is {colour!r}; expected {MADE!r} or {GUESSED!r}")
+    matrices = [
+        sd**2 * np.array([[1.0, rho], [rho, 1.0]]) for sd, rho in zip(spreads, correlations, strict=True)
+    ]
+    mixture = Mixture(np.asarray(weights) / total, _CENTRES, np.stack(matrices))
+    drawn = _in_plane(mixture, jax.random.key(0))
+    made = np.asarray(drawn.component)
+    guessed = np.asarray(_responsibilities(mixture, drawn.x)).argmax(axis=-1)
+    return Plane(mixture, drawn, made if colour == MADE else guessed, float(np.mean(made == guessed)))
+
+
+@figures.styled
+def plane_panel() -> Panel:
+    """Three Gaussians in the plane, as ellipses of one and two standard deviations, with draws from them."""
+    fig, ax = figures.figure(8, 4.2)
+    circle = np.stack([np.cos(t := np.linspace(0, 2 * np.pi, 73)), np.sin(t)])
+    dots, rings = [], []
+    for colour, style, marker, letter in zip(COLOURS, STYLES, MARKERS, LETTERS, strict=True):
+        dots += ax.plot([], [], marker, color=colour, ms=5, alpha=0.6, mew=0, label=f"{letter}: draws")
+        rings += [ax.plot([], [], ls=style, color=colour)[0] for _ in (1, 2)]
+    ax.set(
+        title="Draws from three Gaussians; ellipses at one and two standard deviations",
+        xlabel="first coordinate of x",
+        ylabel="second coordinate of x",
+        xlim=(-5, 5),
+        ylim=(-2.9, 3.1),
+        aspect="equal",
+    )
+    ax.legend(loc="upper left")
+
+    def compute(colour: str, **sliders: float) -> Plane:
+        weights, spreads, correlations = (
+            [sliders[f"{kind}{i}"] for i in range(3)] for kind in ("w", "s", "r")
+        )
+        return plane(weights, spreads, correlations, colour)
+
+    def update(what: Plane) -> None:
+        x = np.asarray(what.drawn.x)
+        factors = np.linalg.cholesky(np.asarray(what.mixture.covariances))
+        for i in range(3):
+            dots[i].set_data(*x[what.shown == i].T)
+            for sds in (1, 2):
+                rings[2 * i + sds - 1].set_data(
+                    *(np.asarray(what.mixture.means)[i][:, None] + sds * factors[i] @ circle)
+                )
+
+    def say(what: Plane) -> str:
+        counts = np.bincount(np.asarray(what.drawn.component), minlength=3)
+        told = ", ".join(f"{letter} {count}" for letter, count in zip(LETTERS, counts, strict=True))
+        return (
+            f"{PLANE_DRAWS} draws: {told} | the most responsible component made the draw in "
+            f"{what.right:.1%} of cases"
+        )
+
+    def alt(what: Plane) -> str:
+        return f"Points in the plane, a colour and a marker for each component, with ellipses. {say(what)}."
+
+    words = {"w": "weight", "s": "spread (sd)", "r": "correlation"}
+    start = {"w": (0.4, 0.35, 0.25), "s": (0.7, 0.55, 0.6), "r": (0.6, -0.5, 0.0)}
+    ranges = {"w": (0, 1, 0.05), "s": (0.1, 1.5, 0.05), "r": (-0.95, 0.95, 0.05)}
+    controls: dict[str, Any] = {
+        f"{kind}{i}": slider(f"{words[kind]} {LETTERS[i]}", start[kind][i], *ranges[kind])
+        for kind in words
+        for i in range(3)
+    }
+    controls["colour"] = choice("colour shows", MADE, [MADE, GUESSED])
+    drawing = Drawing(fig, [*dots, *rings], update, alt)
+    return Panel(compute, drawing, controls, side_by_side=True, describe=say)
+
+
+@figures.styled
+def match_panel() -> Panel:
+    """Make two Gaussians add up to the black curve of the exercise."""
+    fig, ax = figures.figure(8, 2.9)
+    grid = np.linspace(-7, 7, POINTS, dtype=np.float32)
+    ax.plot(grid, np.exp(mixture_trials.TARGET.log_prob(grid)), color=INK, lw=2.5, label="make this curve")
+    looks = zip(COLOURS[:2], STYLES[:2], strict=True)
+    lines = [ax.plot(grid, 0 * grid, ls=style, color=colour, lw=1.2)[0] for colour, style in looks]
+    (density,) = ax.plot(grid, 0 * grid, ":", color=PURPLE, label="your mixture")
+    ax.set(title="Which two Gaussians?", xlabel="x", ylabel="density", xlim=(-7, 7), ylim=(0, 0.65))
+    ax.legend(loc="upper left")
+
+    def compute(share: float, **sliders: float) -> Mixture:
+        means, sds = ([sliders[f"{kind}{i}"] for i in range(2)] for kind in ("m", "s"))
+        return mixture_of([share, 1 - share], means, sds)
+
+    def update(what: Mixture) -> None:
+        each = np.exp(_log_joint(what, grid))
+        for line, column in zip(lines, each.T, strict=True):
+            line.set_ydata(column)
+        density.set_ydata(each.sum(axis=1))
+
+    def say(what: Mixture) -> str:
+        return f"area between the two curves {mixture_trials.to_target(what):.3f} of at most 2"
+
+    def alt(what: Mixture) -> str:
+        return (
+            f"A black curve with a narrow peak on a broad hill, and a mixture of two Gaussians. {say(what)}."
+        )
+
+    controls = {
+        "share": slider("weight A (B has the rest)", 0.5, 0, 1, 0.01),
+        "m0": slider("mean A", -2, -4, 4, 0.05),
+        "s0": slider("spread (sd) A", 1, 0.1, 3, 0.05),
+        "m1": slider("mean B", 2, -4, 4, 0.05),
+        "s1": slider("spread (sd) B", 1, 0.1, 3, 0.05),
+    }
+    drawing = Drawing(fig, [*lines, density], update, alt)
+    return Panel(compute, drawing, controls, side_by_side=True, describe=say)
