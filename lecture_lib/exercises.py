@@ -151,13 +151,13 @@ def check_two_steps(function: Any) -> str:
     n = 4000
     x = _array(function(jax.random.key(5), n, weights, means, sds), (n,))
     mixture = Mixture(weights, means, sds**2)
-    distance = {
+    readings = {
         "": mixture,
         "equal": Mixture(jnp.full(3, 1 / 3), means, sds**2),
         "variance": Mixture(weights, means, sds**4),
     }
     off = {
-        name: stats.ks_1samp(x, lambda t, m=m: np.asarray(m.cdf(t))).statistic for name, m in distance.items()
+        name: stats.ks_1samp(x, lambda t, m=m: np.asarray(m.cdf(t))).statistic for name, m in readings.items()
     }
     sum_sd = float(jnp.sqrt(jnp.sum(weights**2 * sds**2)))
     off["sum"] = stats.ks_1samp(x, stats.norm(float(weights @ means), sum_sd).cdf).statistic
@@ -165,9 +165,7 @@ def check_two_steps(function: Any) -> str:
     if off[""] <= limit:
         return f"Kolmogorov-Smirnov distance {off['']:.4f} over {n} draws; up to {limit:.4f} may be chance."
     if off["equal"] <= limit:
-        raise _NotYetError(
-            "Every Gaussian is chosen equally often: choose m with the probabilities `weights`."
-        )
+        raise _NotYetError("Every Gaussian is chosen equally often: choose m with probabilities `weights`.")
     if off["sum"] <= limit:
         raise _NotYetError("These are weighted sums of all Gaussians: choose *one* of them for each draw.")
     if off["variance"] <= limit:
@@ -182,7 +180,7 @@ def check_two_steps(function: Any) -> str:
 def check_equal_responsibility(x: Any) -> str:
     """Where 0.8 N(-1, 1) and 0.2 N(1, 1) are equally responsible."""
     x = _number("x", x)
-    share = float(Mixture([0.8, 0.2], [-1.0, 1.0], [1.0, 1.0]).responsibilities(float(x))[0])
+    share = float(Mixture(np.array([0.8, 0.2]), np.array([-1.0, 1.0]), np.ones(2)).responsibilities(x)[0])
     if abs(share - 0.5) > 0.005:
         side = "the first" if share > 0.5 else "the second"
         raise _NotYetError(f"At x = {x:g} {side} is responsible with {max(share, 1 - share):.3f}.")
@@ -235,8 +233,9 @@ def check_push_forward(function: Any) -> str:
     worst = float(np.abs(stats.expon.cdf(x) - u).max())
     if worst > 0.005:
         at = int(np.abs(stats.expon.cdf(x) - u).argmax())
+        due = stats.expon.cdf(x[at])
         raise _NotYetError(
-            f"A share of {u[at]:.3f} of your x lies below {x[at]:.3f}; it should be {stats.expon.cdf(x[at]):.3f}."
+            f"A share of {u[at]:.3f} of your x lies below {x[at]:.3f}; it should be {due:.3f}."
             " Which function makes z uniform on (0, 1)? And which turns a uniform u into x?"
         )
     return "With a narrow sigma(z) this network makes an infinite mixture with the density exp(-x)."

@@ -1,19 +1,16 @@
-"""Panels of finite mixtures: drawing from one, imitating a curve with many, and one in the plane."""
+"""Panels of a mixture of three Gaussians: drawing from it, on the line and in the plane."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from matplotlib.collections import LineCollection
 from scipy import stats
 
-from lecture_lib import figures, mixture_trials
-from lecture_lib.datasets import CURVES
-from lecture_lib.figures import BLUE, GREEN, INK, ORANGE, PURPLE, Drawing
+from lecture_lib import figures
+from lecture_lib.figures import BLUE, GREEN, INK, ORANGE, Drawing
 from lecture_lib.gaussians import Drawn, Mixture
-from lecture_lib.mixture_trials import MOST, Fit
 from lecture_lib.panels import Panel, choice, slider, whole_slider
 
 COLOURS = (BLUE, ORANGE, GREEN)
@@ -53,7 +50,7 @@ def _all_draws(mixture: Mixture, key: Any) -> tuple[Drawn, Any]:
 
 
 _cdf = jax.jit(lambda mixture, x: mixture.cdf(x))
-_log_joint = jax.jit(lambda mixture, x: mixture.log_joint(x))
+log_joint = jax.jit(lambda mixture, x: mixture.log_joint(x))
 
 
 def draw(mixture: Mixture, n: int, how: str = TWO_STEPS, *, seed: int = 0) -> Draws:
@@ -159,7 +156,7 @@ def _draw_panel(compute: Callable[..., Draws]) -> Panel:
         chosen.set_x((what.component[-1] if known else 0) - 0.39)
         chosen.set_height(weights[what.component[-1]] if known else 0)
         histogram.set_data(np.histogram(what.x, edges)[0] / max(n, 1) / (edges[1] - edges[0]))
-        each = np.exp(_log_joint(what.mixture, grid))
+        each = np.exp(log_joint(what.mixture, grid))
         for line, column in zip(lines, each.T, strict=True):
             line.set_ydata(column)
         density.set_ydata(each.sum(axis=1))
@@ -204,99 +201,6 @@ def _draw_panel(compute: Callable[..., Draws]) -> Panel:
     moving = [*bars, observed, chosen, histogram, *lines, density, last]
     drawing = Drawing(fig, moving, update, alt)
     return Panel(compute, drawing, controls, actions=actions, side_by_side=True, describe=say)
-
-
-class Imitation(NamedTuple):
-    """What the panel of many Gaussians draws."""
-
-    curve: str
-    """Its name in CURVES."""
-    source: str
-    """What the mixtures were fitted to."""
-    fit: Fit
-    components: int
-
-
-_VIEW = (-6.0, 6.0)
-
-
-@figures.styled
-def imitation_panel(fits: Mapping[str, Mapping[str, Fit]]) -> Panel:
-    """A black curve, the mixture of K Gaussians that imitates it, and its errors for all K.
-
-    Args:
-        fits: What was fitted, such as "the curve itself", to curve name to mixtures.
-
-    Raises:
-        ValueError: There is nothing to show, or a curve is not in CURVES.
-    """
-    names = list(next(iter(fits.values()), {}))
-    if not names or any(list(of) != names for of in fits.values()) or not set(names) <= set(CURVES):
-        raise ValueError(f"fits is {fits!r}; expected mixtures for the same curves of {list(CURVES)} in each")
-    fig, (left, right) = figures.figure(8, 3.3, ncols=2, width_ratios=[1.5, 1])
-    grid = np.linspace(*_VIEW, POINTS, dtype=np.float32)
-    parts = LineCollection([], colors=BLUE, linewidths=0.9, alpha=0.75)
-    left.add_collection(parts)
-    (black,) = left.plot(grid, 0 * grid, color=INK, lw=2.5, label="black curve P(x)")
-    (mixed,) = left.plot(grid, 0 * grid, "--", color=ORANGE, label="sum of K Gaussians (thin)")
-    left.set(title="Curve and mixture", xlabel="x", ylabel="density", xlim=_VIEW, ylim=(0, 0.52))
-    left.legend(loc="upper right")
-    ks = np.arange(1, MOST + 1)
-    (kl_line,) = right.plot(ks, ks, "-", color=BLUE, label="KL, nats")
-    (l1_line,) = right.plot(ks, ks, "--", color=ORANGE, label="L1, area between")
-    (here,) = right.plot([1, 1], [1, 1], "o", color=INK, ms=7)
-    right.set(
-        title="Errors against K", xlabel="K, number of Gaussians (log scale)", ylabel="error (log scale)"
-    )
-    right.set(xscale="log", yscale="log", ylim=(1e-5, 4), xlim=(0.9, 34))
-    right.set_xticks([1, 2, 3, 5, 10, 20, 30], ["1", "2", "3", "5", "10", "20", "30"])
-    right.minorticks_off()
-    right.legend(loc="lower left")
-
-    def compute(curve: str, source: str, components: int) -> Imitation:
-        return Imitation(curve, source, fits[source][curve], components)
-
-    def update(what: Imitation) -> None:
-        mixture = what.fit.mixtures[what.components - 1]
-        each = np.exp(_log_joint(_filled_up(mixture), grid))[:, : what.components]
-        parts.set_segments([np.column_stack([grid, column]) for column in each.T])
-        mixed.set_ydata(each.sum(axis=1))
-        black.set_ydata(CURVES[what.curve].density(grid))
-        kls, l1s = np.array(what.fit.errors).T
-        kl_line.set_ydata(kls)
-        l1_line.set_ydata(l1s)
-        k = what.components
-        here.set_data([k, k], [kls[k - 1], l1s[k - 1]])
-
-    def say(what: Imitation) -> str:
-        error, mixture = what.fit.errors[what.components - 1], what.fit.mixtures[what.components - 1]
-        sds = np.sqrt(np.asarray(mixture.covariances))
-        return (
-            f"K = {what.components} | KL(curve || mixture) {error.kl:.5f} nats | "
-            f"L1 {error.l1:.4f} of at most 2 | "
-            f"narrowest Gaussian sd {sds.min():.3f}, widest {sds.max():.3g}"
-        )
-
-    def alt(what: Imitation) -> str:
-        return (
-            f"The curve '{what.curve}' and a sum of {what.components} Gaussians fitted to {what.source}; "
-            f"beside it both errors against the number of Gaussians. {say(what)}."
-        )
-
-    controls = {
-        "curve": choice("black curve", names[0], names),
-        "source": choice("fitted to", next(iter(fits)), list(fits)),
-        "components": whole_slider("K, number of Gaussians", 3, 1, MOST),
-    }
-    moving = [parts, black, mixed, kl_line, l1_line, here]
-    return Panel(compute, Drawing(fig, moving, update, alt), controls, describe=say)
-
-
-def _filled_up(mixture: Mixture) -> Mixture:
-    """The same density with MOST components, so that one compiled program serves every K."""
-    more = MOST - mixture.components
-    fill = ((mixture.weights, 0.0), (mixture.means, 0.0), (mixture.covariances, 1.0))
-    return Mixture(*(jnp.pad(array, (0, more), constant_values=value) for array, value in fill))
 
 
 class Plane(NamedTuple):
@@ -399,45 +303,4 @@ def plane_panel() -> Panel:
     }
     controls["colour"] = choice("colour shows", MADE, [MADE, GUESSED])
     drawing = Drawing(fig, [*dots, *rings], update, alt)
-    return Panel(compute, drawing, controls, side_by_side=True, describe=say)
-
-
-@figures.styled
-def match_panel() -> Panel:
-    """Make two Gaussians add up to the black curve of the exercise."""
-    fig, ax = figures.figure(8, 2.9)
-    grid = np.linspace(-7, 7, POINTS, dtype=np.float32)
-    ax.plot(grid, np.exp(mixture_trials.TARGET.log_prob(grid)), color=INK, lw=2.5, label="make this curve")
-    looks = zip(COLOURS[:2], STYLES[:2], strict=True)
-    lines = [ax.plot(grid, 0 * grid, ls=style, color=colour, lw=1.2)[0] for colour, style in looks]
-    (density,) = ax.plot(grid, 0 * grid, ":", color=PURPLE, label="your mixture")
-    ax.set(title="Which two Gaussians?", xlabel="x", ylabel="density", xlim=(-7, 7), ylim=(0, 0.65))
-    ax.legend(loc="upper left")
-
-    def compute(share: float, **sliders: float) -> Mixture:
-        means, sds = ([sliders[f"{kind}{i}"] for i in range(2)] for kind in ("m", "s"))
-        return mixture_of([share, 1 - share], means, sds)
-
-    def update(what: Mixture) -> None:
-        each = np.exp(_log_joint(what, grid))
-        for line, column in zip(lines, each.T, strict=True):
-            line.set_ydata(column)
-        density.set_ydata(each.sum(axis=1))
-
-    def say(what: Mixture) -> str:
-        return f"area between the two curves {mixture_trials.to_target(what):.3f} of at most 2"
-
-    def alt(what: Mixture) -> str:
-        return (
-            f"A black curve with a narrow peak on a broad hill, and a mixture of two Gaussians. {say(what)}."
-        )
-
-    controls = {
-        "share": slider("weight A (B has the rest)", 0.5, 0, 1, 0.01),
-        "m0": slider("mean A", -2, -4, 4, 0.05),
-        "s0": slider("spread (sd) A", 1, 0.1, 3, 0.05),
-        "m1": slider("mean B", 2, -4, 4, 0.05),
-        "s1": slider("spread (sd) B", 1, 0.1, 3, 0.05),
-    }
-    drawing = Drawing(fig, [*lines, density], update, alt)
     return Panel(compute, drawing, controls, side_by_side=True, describe=say)

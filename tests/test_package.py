@@ -16,12 +16,12 @@ SOURCES = {path.stem: path for path in sorted((ROOT / "lecture_lib").glob("*.py"
 
 ORDER = [
     *("checks", "moon", "quadrature", "priors", "gaussians", "networks"),
-    *("datasets", "objectives", "training", "measures", "moon_trials", "mixture_trials"),
-    *("figures", "panels", "moon_panels"),
+    *("datasets", "objectives", "training", "measures", "moon_trials", "mixture_trials", "code_trials"),
+    *("figures", "panels", "moon_panels", "mixture_panels", "curve_panels", "infinite_panels"),
 ]
 """Each of these imports only from those before it."""
 
-WITH_PICTURES = {"figures", "panels", "moon_panels"}
+WITH_PICTURES = {"figures", "panels", "moon_panels", "mixture_panels", "curve_panels", "infinite_panels"}
 
 
 def imports(name: str) -> set[str]:
