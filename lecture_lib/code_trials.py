@@ -43,9 +43,9 @@ class Codes(NamedTuple):
 def codes(finite: Mixture, infinite: InfiniteMixture, x: Float[Array, "n 2"]) -> Codes:
     """Describe points by a cluster, by all responsibilities, and by the posterior mean of z."""
     shares = np.asarray(finite.responsibilities(x))
-    nodes, log_weights = infinite.rule()
-    posterior = np.exp(np.asarray(infinite.log_posterior(x, nodes) + log_weights))
-    return Codes(np.eye(finite.components)[shares.argmax(axis=1)], shares, posterior @ np.asarray(nodes))
+    rule = infinite.prior.training_rule()
+    posterior = np.exp(np.asarray(infinite.log_posterior(x, rule.nodes, rule=rule) + rule.log_weights))
+    return Codes(np.eye(finite.components)[shares.argmax(axis=1)], shares, posterior @ np.asarray(rule.nodes))
 
 
 def position_errors(train: Codes, train_angle: Any, test: Codes, test_angle: Any) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """Panels of infinite mixtures: from P(z) through a network to P(x), and what z says of an x."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -59,19 +60,17 @@ def _named(model: InfiniteMixture, z: Any) -> Any:
     return mean, jnp.exp(log_var / 2), jnp.exp(normal_log_prob(_X, mean[:, None], log_var[:, None]))
 
 
-def push(
-    runs: Mapping[tuple[str, str], Run], curve: str, prior: str, snapshot: int, z: float, how_many: Any
-) -> Pushed:
+def push(run: Run, curve: str, prior: str, snapshot: int, z: float, how_many: Any, errors: Errors) -> Pushed:
     """Look at one snapshot of one run.
 
     Args:
-        runs: (curve, prior) to run.
-        curve, prior: Which.
+        run: What was trained.
+        curve, prior: The names of both.
         snapshot: Index into the run.
         z: Where the one Gaussian is looked at.
         how_many: K equally likely Gaussians, or INTEGRAL.
+        errors: Of the snapshot against the curve.
     """
-    run = runs[curve, prior]
     model = run.models[snapshot]
     mean, sd, _ = _named(model, jnp.full((1, 1), z))
     u = (np.arange(25) + 0.5) / 25
@@ -99,7 +98,7 @@ def push(
         lines,
         how_many,
         density,
-        mixture_trials.errors(CURVES[curve], model),
+        errors,
     )
 
 
@@ -143,8 +142,12 @@ def infinite_panel(runs: Mapping[tuple[str, str], Run], *, start: tuple[str, str
     bottom.set(xlabel="z (drag here)", ylabel="P(z)", xlim=(-3, 3), ylim=(0, 0.45))
     shade: list[Any] = [one]
 
+    @functools.cache  # half of the time of a frame, and the same for all z
+    def errors(curve: str, prior: str, snapshot: int) -> Errors:
+        return mixture_trials.errors(CURVES[curve], runs[curve, prior].models[snapshot])
+
     def compute(curve: str, prior: str, snapshot: int, z: float, how_many: Any) -> Pushed:
-        return push(runs, curve, prior, snapshot, z, how_many)
+        return push(runs[curve, prior], curve, prior, snapshot, z, how_many, errors(curve, prior, snapshot))
 
     def update(what: Pushed) -> None:
         black.set_ydata(CURVES[what.curve].density(_X))

@@ -148,7 +148,6 @@ def negative_log_likelihood(
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """The exact loss for `training.fit`: mean over the batch of -log P(x), by quadrature over z, in nats.
 
-    No bound and no draw of z: `key` is not used; `fit` hands one to every loss. The rule has 201 points,
-    enough for the gradient in float32.
+    No bound and no draw of z: `key` is not used; `fit` hands one to every loss. For a 1-D z.
     """
-    return -model.log_prob(x, rule=model.prior.rule(201)).mean(), {}
+    return -model.log_prob(x, rule=model.prior.training_rule()).mean(), {}

@@ -28,8 +28,11 @@ class Prior(Protocol):
     def sample(self, key: PRNGKeyArray, n: int, *, latent: int = 1) -> Float[Array, "n latent"]:
         """Draw n times."""
 
-    def rule(self, points: int, *, latent: int = 1) -> quadrature.Rule:
-        """The quadrature rule that suits an integral over P(z) dz."""
+    def rule(self, points: int = ..., *, latent: int = 1) -> quadrature.Rule:
+        """The quadrature rule that suits an integral over P(z) dz; as many points as a 1-D z needs."""
+
+    def training_rule(self) -> quadrature.Rule:
+        """A cheaper rule for the many integrals of a training, for a 1-D z."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,17 @@ class StandardNormal:
         """Draw n times."""
         return jax.random.normal(key, (checks.whole("n", n, low=1), latent))
 
-    def rule(self, points: int, *, latent: int = 1) -> quadrature.Rule:
-        """The trapezoid rule on [-10, 10]; outside lies a probability of 1.5e-23."""
+    def rule(self, points: int = 3201, *, latent: int = 1) -> quadrature.Rule:
+        """The trapezoid rule on [-10, 10]; outside lies a probability of 1.5e-23.
+
+        Measured in float64, densities are off by less than 1e-9 with 3201 points for networks with slopes up
+        to 30 and standard deviations from 0.2, and with 801 points for slopes up to about 3.
+        """
         return quadrature.trapezoid(-10.0, 10.0, points, latent=latent)
+
+    def training_rule(self) -> quadrature.Rule:
+        """301 points on [-5, 5]; with a wider step a network learns to fit the nodes, not the integral."""
+        return quadrature.trapezoid(-5.0, 5.0, 301)
 
 
 @dataclass(frozen=True)
@@ -87,9 +98,17 @@ class Uniform:
         shape = (checks.whole("n", n, low=1), latent)
         return jax.random.uniform(key, shape, minval=self.low, maxval=self.high)
 
-    def rule(self, points: int, *, latent: int = 1) -> quadrature.Rule:
-        """Gauss-Legendre quadrature on [low, high], since the integrand does not vanish at the ends."""
+    def rule(self, points: int = 801, *, latent: int = 1) -> quadrature.Rule:
+        """Gauss-Legendre quadrature on [low, high], since the integrand does not vanish at the ends.
+
+        Measured in float64 on [-2, 2], densities are off by less than 1e-11 with 801 points for networks with
+        slopes up to 23 and standard deviations from 0.2.
+        """
         return quadrature.gauss_legendre(self.low, self.high, points, latent=latent)
+
+    def training_rule(self) -> quadrature.Rule:
+        """Gauss-Legendre quadrature with 201 points."""
+        return self.rule(201)
 
 
 NORMAL = StandardNormal()
