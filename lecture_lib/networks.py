@@ -103,7 +103,8 @@ class GaussianDecoder(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.latent, self.dim = latent, dim
-        self.layers = mlp([latent, *hidden, 2 * (dim or 1)], activation, rngs)
+        width = 1 if dim is None else checks.whole("dim", dim, low=1)
+        self.layers = mlp([latent, *hidden, 2 * width], activation, rngs)
 
     def __call__(
         self, z: Float[Array, "batch latent"]
