@@ -187,7 +187,13 @@ def train(
 
     Returns:
         The model after every EVERY of STEPS steps.
+
+    Raises:
+        ValueError: The shape of the data does not fit dim.
     """
+    shape, one = np.shape(data), () if dim is None else (dim,)
+    if not shape or shape[1:] != one:
+        raise ValueError(f"data has shape {shape}; expected {('n', *one)}, to fit dim {dim}")
     key_weights, key_training = jax.random.split(key)
     model = InfiniteMixture(GaussianDecoder(1, dim, HIDDEN, rngs=nnx.Rngs(key_weights)), prior)
     steps, models = [0], [model]
