@@ -271,12 +271,26 @@ def _check_mixture(weights: Array, means: Array, covariances: Array) -> None:
     if np.any(np.asarray(weights) < 0) or abs(total - 1) > 1e-5:
         raise ValueError(f"weights is {weights}, with sum {total:.6g}; expected none negative and a sum of 1")
     matrices = np.asarray(covariances, np.float64).reshape(k, *(covariances.shape[1:] or (1, 1)))
+    eps = float(jnp.finfo(covariances.dtype).eps)
     size = np.abs(matrices).max(axis=(1, 2), keepdims=True)
     lopsided = np.abs(matrices - matrices.swapaxes(1, 2)) > 1e-5 * size
     for i in range(k):
-        if lopsided[i].any() or np.linalg.eigvalsh(matrices[i])[0] <= 0:
-            what = "a variance above 0" if means.ndim == 1 else "a symmetric, positive definite matrix"
+        if lopsided[i].any() or not _is_definite(matrices[i], eps):
+            definite = f"a symmetric, positive definite matrix (to the digits of {covariances.dtype})"
+            what = "a variance above 0" if means.ndim == 1 else definite
             raise ValueError(f"covariances[{i}] is {np.asarray(covariances)[i].tolist()}; expected {what}")
+
+
+def _is_definite(matrix: np.ndarray, eps: float) -> bool:
+    """Whether a Cholesky factor is sure to be found in arithmetic of that precision (no NaN, that is).
+
+    Demmel's condition on the matrix scaled to a diagonal of ones (Higham 2002, theorem 10.7).
+    """
+    diagonal, dim = np.diagonal(matrix), len(matrix)
+    if (diagonal <= 0).any():
+        return False
+    sd = np.sqrt(diagonal)
+    return bool(np.linalg.eigvalsh(matrix / np.outer(sd, sd))[0] > dim * (dim + 1) * eps)
 
 
 class LatentDrawn(NamedTuple):
@@ -318,8 +332,8 @@ class InfiniteMixture(nnx.Module):
         Args:
             x: Shape (...) if x are numbers, (..., dim) if they are vectors.
             rule: The quadrature rule; by default the prior's with 801 points (2-D z: 201 each way), exact to
-                1e-9 in float64 for exp(log_var / 2) >= 0.2 and means that change by at most about 3 for a
-                step of 1 in z. Check a steeper network by comparing two rules.
+                1e-9 in float64 for exp(log_var / 2) >= 0.2 and means that change by at most about 3 (2-D z:
+                1.5) for a step of 1 in z. Check a steeper network by comparing two rules.
         """
         rule = self.rule() if rule is None else rule
         return log_integral(self.log_joint(x, rule.nodes), rule.log_weights)
