@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from sklearn.mixture import GaussianMixture
@@ -42,10 +44,15 @@ class Codes(NamedTuple):
 
 def codes(finite: Mixture, infinite: InfiniteMixture, x: Float[Array, "n 2"]) -> Codes:
     """Describe points by a cluster, by all responsibilities, and by the posterior mean of z."""
-    shares = np.asarray(finite.responsibilities(x))
+    shares, z = (np.asarray(a) for a in _codes(finite, infinite, x))
+    return Codes(np.eye(finite.components)[shares.argmax(axis=1)], shares, z)
+
+
+@jax.jit
+def _codes(finite: Mixture, infinite: InfiniteMixture, x: Any) -> tuple[Any, Any]:
     rule = infinite.prior.training_rule()
-    posterior = np.exp(np.asarray(infinite.log_posterior(x, rule.nodes, rule=rule) + rule.log_weights))
-    return Codes(np.eye(finite.components)[shares.argmax(axis=1)], shares, posterior @ np.asarray(rule.nodes))
+    posterior = jnp.exp(infinite.log_posterior(x, rule.nodes, rule=rule) + rule.log_weights)
+    return finite.responsibilities(x), posterior @ rule.nodes
 
 
 def position_errors(train: Codes, train_angle: Any, test: Codes, test_angle: Any) -> dict[str, float]:

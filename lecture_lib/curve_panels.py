@@ -141,7 +141,7 @@ def match_panel() -> Panel:
         return f"A black curve, a narrow peak on a broad hill, and a mixture of two Gaussians. {say(what)}."
 
     controls = {
-        "share": slider("weight A (B has the rest)", 0.5, 0, 1, 0.01),
+        "share": slider("weight A (B the rest)", 0.5, 0.05, 0.95, 0.01),
         "m0": slider("mean A", -2, -4, 4, 0.05),
         "s0": slider("spread (sd) A", 1, 0.1, 3, 0.05),
         "m1": slider("mean B", 2, -4, 4, 0.05),

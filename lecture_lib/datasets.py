@@ -88,8 +88,8 @@ class Curve:
         key_part, key_u = jax.random.split(key)
         n = checks.whole("n", n, low=1)
         which = np.asarray(jax.random.choice(key_part, len(self.parts), (n,), p=jnp.asarray(self.shares)))
-        tiny = float(jnp.finfo(float).tiny)  # a quantile at 0 may be infinite
-        u = np.asarray(jax.random.uniform(key_u, (n,), minval=tiny), np.float64)
+        drawn = jax.random.uniform(key_u, (n,))  # k * eps for k = 0, 1, ...: 0 itself, whose quantile is -inf
+        u = np.asarray(drawn, np.float64) + float(jnp.finfo(drawn.dtype).eps) / 2
         return jnp.asarray(np.choose(which, [part.ppf(u) for part in self.parts]), float)
 
     def rule(self, points: int) -> quadrature.Rule:

@@ -151,7 +151,7 @@ class Drawn(NamedTuple):
 
 
 @jax.tree_util.register_pytree_node_class
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True, init=False, eq=False)
 class Mixture:
     """A finite mixture of Gaussians: P(x) = sum_m P(m) N(x; mean_m, covariance_m).
 
@@ -277,12 +277,26 @@ def _check_mixture(weights: Array, means: Array, covariances: Array) -> None:
     if np.any(np.asarray(weights) < 0) or abs(total - 1) > 1e-5:
         raise ValueError(f"weights is {weights}, with sum {total:.6g}; expected none negative and a sum of 1")
     matrices = np.asarray(covariances, np.float64).reshape(k, *(covariances.shape[1:] or (1, 1)))
+    eps = float(jnp.finfo(covariances.dtype).eps)
     size = np.abs(matrices).max(axis=(1, 2), keepdims=True)
     lopsided = np.abs(matrices - matrices.swapaxes(1, 2)) > 1e-5 * size
     for i in range(k):
-        if lopsided[i].any() or np.linalg.eigvalsh(matrices[i])[0] <= 0:
-            what = "a variance above 0" if means.ndim == 1 else "a symmetric, positive definite matrix"
+        if lopsided[i].any() or not _is_definite(matrices[i], eps):
+            definite = f"a symmetric, positive definite matrix (to the digits of {covariances.dtype})"
+            what = "a variance above 0" if means.ndim == 1 else definite
             raise ValueError(f"covariances[{i}] is {np.asarray(covariances)[i].tolist()}; expected {what}")
+
+
+def _is_definite(matrix: np.ndarray, eps: float) -> bool:
+    """Whether a Cholesky factor is sure to be found in arithmetic of that precision (no NaN, that is).
+
+    Demmel's condition on the matrix scaled to a diagonal of ones (Higham 2002, theorem 10.7).
+    """
+    diagonal, dim = np.diagonal(matrix), len(matrix)
+    if (diagonal <= 0).any():
+        return False
+    sd = np.sqrt(diagonal)
+    return bool(np.linalg.eigvalsh(matrix / np.outer(sd, sd))[0] > dim * (dim + 1) * eps)
 
 
 class LatentDrawn(NamedTuple):
@@ -400,5 +414,8 @@ class InfiniteMixture(nnx.Module):
         return Mixture(jnp.full(k, 1 / k), mean, var if mean.ndim == 1 else jax.vmap(jnp.diag)(var))
 
     def rule(self) -> Rule:
-        """The quadrature rule of `log_prob`: the prior's own for a 1-D z, 201 points each way for a 2-D z."""
+        """The quadrature rule of `log_prob`: the prior's own for a 1-D z, 201 points each way for a 2-D z.
+
+        In 2-D, good to 1e-9 in float64 for slopes up to 1.5 and standard deviations from 0.2.
+        """
         return self.prior.rule() if self.latent == 1 else self.prior.rule(201, latent=2)

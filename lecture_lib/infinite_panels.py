@@ -243,7 +243,7 @@ def code_panel(finite: Mixture, infinite: InfiniteMixture, x: Any) -> Panel:
         infinite: Likewise, with a 1-D z and a standard normal prior.
         x: The points that both learned from, shape (n, 2); they are shown.
     """
-    fig, (left, middle, right) = figures.figure(8, 3.3, ncols=3, width_ratios=[1.5, 1, 1])
+    fig, (left, middle, right) = figures.figure(8, 3.6, ncols=3, width_ratios=[1.9, 1, 1])
     seen = np.asarray(x)
     left.plot(*seen.T, ".", color=FAINT, ms=3, alpha=0.5, label="data")
     circle = np.stack([np.cos(t := np.linspace(0, 2 * np.pi, 73)), np.sin(t)])
@@ -257,7 +257,7 @@ def code_panel(finite: Mixture, infinite: InfiniteMixture, x: Any) -> Panel:
     (point,) = left.plot([], [], "*", color=INK, ms=14, mec="white", label="x (drag it)")
     (decoded,) = left.plot([], [], "D", color=ORANGE, ms=7, mec="white", label="μ at the mean of z")
     left.set(
-        title="The point x", xlabel="x₁", ylabel="x₂", xlim=(-1.8, 1.8), ylim=(-1.5, 2.5), aspect="equal"
+        title="The point x", xlabel="x₁", ylabel="x₂", xlim=(-1.8, 1.8), ylim=(-1.0, 2.3), aspect="equal"
     )
     left.legend(loc="upper center", ncols=2, fontsize=8, handlelength=1, columnspacing=1)
     k = len(centres)

@@ -1,6 +1,7 @@
 """What a claim is judged by: distances, orders, divergences; NumPy and SciPy, apart from the models."""
 
 import functools
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -92,11 +93,16 @@ def kl(log_p: Any, log_q: Any, log_weights: Any) -> float:
         log_q: log q there.
         log_weights: Those of the rule, which must cover the support of p.
 
+    Returns:
+        The divergence; infinite if q is 0 at a node where p is not.
+
     Raises:
         ValueError: The shapes differ.
     """
     log_p, log_q, log_weights = _at_nodes(log_p, log_q, log_weights)
-    inside = np.isfinite(log_p)
+    inside = log_p != -np.inf
+    if np.any(log_q[inside] == -np.inf):  # also where p underflows, which leaves 0 times infinity
+        return math.inf
     gap = log_p[inside] - log_q[inside]
     return float(np.sum(np.exp(log_p[inside] + log_weights[inside]) * gap))
 

@@ -139,10 +139,8 @@ def _draw_panel(compute: Callable[..., Draws]) -> Panel:
     ]
     (density,) = right.plot(grid, 0 * grid, color=INK, label="P(x) = Σ P(m) P(x|m), exact")
     (last,) = right.plot([], [], "v", color=INK, ms=11, mec="white", label="last draw")
-    right.set(
-        title="2. draw x from that Gaussian", xlabel="x", ylabel="density", xlim=(-8, 8), ylim=(0, 0.62)
-    )
-    right.legend(loc="upper left")
+    right.set(title="2. draw x from that Gaussian", xlabel="x", ylabel="density", xlim=(-8, 8), ylim=(0, 0.5))
+    right.legend(loc="upper right")
 
     def update(what: Draws) -> None:
         weights = np.asarray(what.mixture.weights)

@@ -22,12 +22,12 @@ from lecture_lib.priors import NORMAL, Prior, Uniform
 
 MOST = 30
 """Components of the largest finite mixture."""
-ROUNDS = 1000
+ROUNDS = 600
 LEAST_SD = 1e-3
 PRIORS: Mapping[str, Prior] = {"normal N(0, 1)": NORMAL, "uniform on (-2, 2)": Uniform(-2.0, 2.0)}
 HIDDEN = (32, 32)
-STEPS, EVERY = 3000, 100
-_FIT_POINTS, _JUDGE_POINTS = 801, 1601
+STEPS, EVERY, BATCH = 3000, 100, 128
+_FIT_POINTS, _JUDGE_POINTS = 601, 1201
 
 
 class Errors(NamedTuple):
@@ -48,6 +48,7 @@ class Fit(NamedTuple):
 
 
 _log_prob = jax.jit(lambda model, x: model.log_prob(x))
+_network = jax.jit(lambda model, z: model.network(z))
 
 
 def errors(curve: Curve, model: Mixture | InfiniteMixture) -> Errors:
@@ -184,6 +185,7 @@ def train(
     key: PRNGKeyArray,
     dim: int | None = None,
     log_var: float = 0.0,
+    steps: int = STEPS,
     progress: str | None = None,
 ) -> Run:
     """Train a network z -> (mean, log-variance) on the exact log-likelihood of draws.
@@ -194,18 +196,25 @@ def train(
         key: Seeds the weights and the batches.
         dim: Length of x; None for numbers x.
         log_var: Where the log-variance starts; see `networks.GaussianDecoder`.
+        steps: Number of updates.
         progress: Label of the progress bar; None shows none.
 
     Returns:
-        The model after every EVERY of STEPS steps.
+        The model after every EVERY steps.
+
+    Raises:
+        ValueError: The shape of the data does not fit dim.
     """
+    shape, one = np.shape(data), () if dim is None else (dim,)
+    if not shape or shape[1:] != one:
+        raise ValueError(f"data has shape {shape}; expected {('n', *one)}, to fit dim {dim}")
     key_weights, key_training = jax.random.split(key)
     network = GaussianDecoder(1, dim, HIDDEN, log_var=log_var, rngs=nnx.Rngs(key_weights))
     model = InfiniteMixture(network, prior)
-    steps, models = [0], [model]
+    done, models = [0], [model]
 
     def keep(now: training.Progress[InfiniteMixture]) -> None:
-        steps.append(now.step)
+        done.append(now.step)
         models.append(now.model())
 
     training.fit(
@@ -213,13 +222,13 @@ def train(
         objectives.negative_log_likelihood,
         data,
         key=key_training,
-        steps=STEPS,
-        batch_size=256,
+        steps=steps,
+        batch_size=BATCH,
         chunk=EVERY,
         on_chunk=keep,
         progress=progress,
     )
-    return Run(tuple(steps), tuple(models))
+    return Run(tuple(done), tuple(models))
 
 
 def convergence(model: InfiniteMixture, ks: Sequence[int], *, key: PRNGKeyArray) -> dict[str, np.ndarray]:
@@ -237,7 +246,7 @@ def convergence(model: InfiniteMixture, ks: Sequence[int], *, key: PRNGKeyArray)
     """
     with jax.enable_x64(True):
         x, prior = np.linspace(-6, 6, 201), model.prior
-        exact = np.exp(np.asarray(model.log_prob(x)))
+        exact = np.exp(np.asarray(_log_prob(model, x)))
         shares = {k: (np.arange(k) + 0.5) / k for k in ks}
         # one call for all K: each new length would be compiled anew
         drawn = np.asarray(prior.sample(key, 10 * sum(ks)))[:, 0]
@@ -252,7 +261,7 @@ def convergence(model: InfiniteMixture, ks: Sequence[int], *, key: PRNGKeyArray)
             z, log_weights = (np.asarray(a) for a in prior.rule(k))
             sets["quadrature nodes", k] = [(z[:, 0], np.exp(log_weights))]
         together = np.concatenate([z for group in sets.values() for z, _ in group])
-        mean, log_var = (np.asarray(a) for a in model.network(jnp.asarray(together)[:, None]))
+        mean, log_var = (np.asarray(a) for a in _network(model, together[:, None]))
         log_prior = np.asarray(prior.log_prob(together[:, None]))
     found, done = {}, 0
     for name, group in sets.items():
@@ -292,4 +301,4 @@ def target() -> Mixture:
 def to_target(mixture: Mixture) -> float:
     """The area between a mixture and that of the exercise, from 0 to 2."""
     nodes, log_weights = quadrature.trapezoid(-12.0, 12.0, 2401)
-    return measures.l1(_log_prob(target(), nodes[:, 0]), mixture.log_prob(nodes[:, 0]), log_weights)
+    return measures.l1(_log_prob(target(), nodes[:, 0]), _log_prob(mixture, nodes[:, 0]), log_weights)

@@ -110,10 +110,10 @@ class GaussianDecoder(nnx.Module):
             checks.whole("dim", dim, low=1)
         checks.finite("log_var", np.float64(log_var))
         self.latent, self.dim = latent, dim
-        size = 1 if dim is None else dim
-        self.layers = mlp([latent, *hidden, 2 * size], activation, rngs)
+        width = 1 if dim is None else dim
+        self.layers = mlp([latent, *hidden, 2 * width], activation, rngs)
         last: Any = self.layers.layers[-1]
-        last.bias[...] = last.bias[...].at[size:].set(log_var)
+        last.bias[...] = last.bias[...].at[width:].set(log_var)
 
     def __call__(
         self, z: Float[Array, "batch latent"]

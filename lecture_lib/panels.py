@@ -24,9 +24,10 @@ STATIC = pathlib.Path(__file__).parent / "static"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 _WIDE = {"description_width": "17em"}
-_SHORT = {"description_width": "9em"}
+_SHORT = {"description_width": "8em"}
+_BUTTONS = {**_WIDE, "button_width": "auto"}
 _ROW = widgets.Layout(width="auto", max_width="46em", height="auto", flex_flow="row wrap")
-_GRID = widgets.Layout(grid_template_columns="repeat(auto-fit, minmax(16em, 1fr))", max_width="62em")
+_GRID = widgets.Layout(grid_template_columns="repeat(auto-fit, minmax(21em, 1fr))", max_width="66em")
 
 
 class Picture(anywidget.AnyWidget):
@@ -102,7 +103,8 @@ def choice_slider(label: str, start: Any, options: list[Any]) -> widgets.Selecti
 
 def choice(label: str, start: Any, options: list[Any]) -> widgets.ToggleButtons:
     """Buttons of which one is pressed."""
-    return widgets.ToggleButtons(options=options, value=start, description=label, style=_WIDE, layout=_ROW)
+    wide = widgets.Layout(width="auto", height="auto", flex_flow="row wrap")
+    return widgets.ToggleButtons(options=options, value=start, description=label, style=_BUTTONS, layout=wide)
 
 
 class Grab(NamedTuple):
@@ -126,7 +128,8 @@ class Panel(widgets.VBox):
         grab: Which controls the pointer drags in the picture, if any.
         actions: Label to a function from the control values to those control values that a press of its
             button changes, say a step of an algorithm. The picture stays a function of the controls alone.
-        side_by_side: Whether the sliders stand in columns where there is room, with short labels.
+        side_by_side: Whether the sliders of real numbers stand in columns above the other controls, where
+            there is room; their labels should be short.
         describe: Turns what was drawn into the numbers under the picture, parted by " | ", if wanted.
     """
 
@@ -163,9 +166,10 @@ class Panel(widgets.VBox):
             self.picture.observe(lambda change: self._grabbed(grab, change["new"]), "pointer")
         rows: list[widgets.Widget] = list(self.controls.values())
         if side_by_side:
-            for control in rows:
+            sliders = [control for control in rows if isinstance(control, widgets.FloatSlider)]
+            for control in sliders:
                 control.style = _SHORT
-            rows = [widgets.GridBox(rows, layout=_GRID)]
+            rows = [widgets.GridBox(sliders, layout=_GRID), *(row for row in rows if row not in sliders)]
         buttons = widgets.HBox(
             [*self.actions.values(), self.reset], layout=widgets.Layout(flex_flow="row wrap")
         )

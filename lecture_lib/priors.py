@@ -4,7 +4,7 @@ A prior is a frozen dataclass without arrays, so that it can be a constant of a 
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -41,8 +41,7 @@ class StandardNormal:
 
     def log_prob(self, z: Float[ArrayLike, "*batch latent"]) -> Float[Array, "*batch"]:
         """Log-density of each z, summed over the last axis, in nats."""
-        checks.floating("z", z)
-        return stats.norm.logpdf(jnp.asarray(z)).sum(axis=-1)
+        return stats.norm.logpdf(_vectors(z)).sum(axis=-1)
 
     def quantile(self, u: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
         """The z below which a share u of one dimension's probability lies; u in (0, 1)."""
@@ -84,8 +83,7 @@ class Uniform:
 
     def log_prob(self, z: Float[ArrayLike, "*batch latent"]) -> Float[Array, "*batch"]:
         """Log-density of each z, summed over the last axis, in nats; -inf outside."""
-        checks.floating("z", z)
-        z = jnp.asarray(z)
+        z = _vectors(z)
         inside = (z >= self.low) & (z <= self.high)
         return jnp.where(inside, -np.log(self.high - self.low), -jnp.inf).sum(axis=-1)
 
@@ -109,6 +107,15 @@ class Uniform:
     def training_rule(self) -> quadrature.Rule:
         """Gauss-Legendre quadrature with 201 points."""
         return self.rule(201)
+
+
+def _vectors(z: Any) -> Array:
+    """An array of float32 at least."""
+    checks.floating("z", z)
+    z = jnp.asarray(z)
+    if z.ndim == 0:
+        raise ValueError("z is a single number; expected shape (..., latent)")
+    return z.astype(jnp.promote_types(z.dtype, jnp.float32))
 
 
 NORMAL = StandardNormal()

@@ -13,7 +13,7 @@ from flax import nnx
 from scipy import special, stats
 
 from lecture_lib import networks, objectives, training
-from lecture_lib.networks import VAE, Autoencoder, Decoder, Encoder, Fixed
+from lecture_lib.networks import VAE, Autoencoder, Decoder, Encoder, Fixed, GaussianDecoder
 
 BUILDERS: list[Callable[[nnx.Rngs], Any]] = [
     lambda rngs: Encoder(9, 2, (5,), rngs=rngs),
@@ -266,3 +266,51 @@ def test_bad_sizes_and_likelihood() -> None:
         VAE(9, 0, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="likelihood is 'poisson'; expected 'gaussian' or 'bernoulli'"):
         VAE(9, 2, likelihood="poisson", rngs=nnx.Rngs(0))  # type: ignore[arg-type]
+
+
+# --- Gaussian decoder -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dim", [None, 1, 3])
+def test_gaussian_decoder_splits_mean_before_log_variance(dim: int | None) -> None:
+    decoder = GaussianDecoder(2, dim, (5,), rngs=nnx.Rngs(0))
+    z = np.random.default_rng(0).normal(size=(4, 2)).astype(np.float32)
+    mean, log_var = decoder(jnp.asarray(z))
+    assert mean.shape == log_var.shape == ((4,) if dim is None else (4, dim))
+    both = numpy_mlp(decoder.layers, z)
+    width = dim or 1
+    np.testing.assert_allclose(np.reshape(mean, (4, width)), both[:, :width], atol=1e-5)  # float32
+    np.testing.assert_allclose(np.reshape(log_var, (4, width)), both[:, width:], atol=1e-5)
+
+
+def test_gaussian_decoder_has_the_widths_told() -> None:
+    decoder = GaussianDecoder(1, 3, (5, 4), activation=nnx.relu, rngs=nnx.Rngs(0))
+    widths = [layer.kernel.shape for layer in decoder.layers.layers if isinstance(layer, nnx.Linear)]
+    assert widths == [(1, 5), (5, 4), (4, 6)]
+    assert decoder.layers.layers[1] is nnx.relu
+    default = GaussianDecoder(1, rngs=nnx.Rngs(0))
+    assert len(leaves(default)) == 4 and default(jnp.ones((3, 1)))[0].shape == (3,)
+
+
+def test_gaussian_decoder_is_seeded() -> None:
+    one, two, other = (GaussianDecoder(1, rngs=nnx.Rngs(seed)) for seed in (0, 0, 1))
+    for a, b in zip(leaves(one), leaves(two), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert any((a != b).any() for a, b in zip(leaves(one), leaves(other), strict=True))
+
+
+def test_gaussian_decoder_refuses() -> None:
+    decoder = GaussianDecoder(2, 3, rngs=nnx.Rngs(0))
+    for z in (jnp.ones((4, 3)), jnp.ones(()), jnp.ones((2, 1))):
+        with pytest.raises(ValueError, match=r"^z has shape .*; expected \(\.\.\., 2\)"):
+            decoder(z)
+    with pytest.raises(TypeError, match=r"^z has dtype int32"):
+        decoder(jnp.ones((4, 2), jnp.int32))
+    for dim in (0, -1):
+        with pytest.raises(ValueError, match=f"^dim is {dim}; expected at least 1"):
+            GaussianDecoder(2, dim, rngs=nnx.Rngs(0))
+    for bad in (1.5, True):
+        with pytest.raises(TypeError, match=f"^dim is {bad}"):
+            GaussianDecoder(2, bad, rngs=nnx.Rngs(0))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"^sizes is 0"):
+        GaussianDecoder(0, rngs=nnx.Rngs(0))

@@ -16,7 +16,9 @@ from hypothesis.extra import numpy as hnp
 from scipy import integrate, special, stats
 
 from lecture_lib import objectives
-from lecture_lib.networks import VAE, Autoencoder
+from lecture_lib.gaussians import InfiniteMixture
+from lecture_lib.networks import VAE, Autoencoder, GaussianDecoder
+from lecture_lib.priors import NORMAL, Prior, Uniform
 
 LAW = settings(max_examples=200, deadline=None, derandomize=True)
 PIXELS = 4
@@ -345,3 +347,58 @@ def test_inputs_that_do_not_fit_the_model() -> None:
     with pytest.raises(ValueError, match="outside"):
         bernoulli = VAE(PIXELS, 2, likelihood="bernoulli", rngs=nnx.Rngs(0))
         objectives.elbo(bernoulli, jnp.full((3, PIXELS), 16.0), key=key)
+
+
+# --- exact likelihood -----------------------------------------------------------------------
+
+
+def test_negative_log_likelihood_of_a_linear_network_is_closed() -> None:
+    """-log N(x; b, a^2 + s^2), the mean of the batch; the 201 points stand 0.1 apart, the posterior's sd is
+    0.45: exp(-2 pi^2 * 20) is nothing."""
+    a, b, var = 1.0, 0.5, 0.25
+    x = np.random.default_rng(0).normal(b, 1.1, 50)
+    with jax.enable_x64(True):
+        model = InfiniteMixture(lambda z: (a * z[:, 0] + b, jnp.full(len(z), jnp.log(var))))
+        loss, metrics = objectives.negative_log_likelihood(model, x, jax.random.key(0))
+        again, _ = objectives.negative_log_likelihood(model, x, jax.random.key(1))
+    assert metrics == {} and loss.shape == () and float(loss) == float(again)
+    assert float(loss) == pytest.approx(-stats.norm.logpdf(x, b, (a**2 + var) ** 0.5).mean(), rel=1e-12)
+
+
+@pytest.mark.parametrize("dim", [None, 2])
+@pytest.mark.parametrize("prior", [NORMAL, Uniform(-2, 2)])
+def test_negative_log_likelihood_and_gradient_are_those_of_a_fine_rule(dim: int | None, prior: Prior) -> None:
+    """In float32, as in training: a fresh network bends little, so that 201 points leave rounding only."""
+    model = InfiniteMixture(GaussianDecoder(1, dim, (8,), rngs=nnx.Rngs(0)), prior)
+    x = np.random.default_rng(0).normal(size=(30,) if dim is None else (30, dim)).astype(np.float32)
+
+    def fine(model: InfiniteMixture) -> Any:
+        return -model.log_prob(x, rule=prior.rule(401)).mean()
+
+    def loss(model: InfiniteMixture) -> Any:
+        return objectives.negative_log_likelihood(model, x, jax.random.key(0))[0]
+
+    ours, wanted = (nnx.jit(nnx.value_and_grad(f))(model) for f in (loss, fine))
+    assert float(ours[0]) == pytest.approx(float(wanted[0]), rel=1e-5)  # float32 sums of 201 and 401 terms
+    for one, two in zip(jax.tree.leaves(ours[1]), jax.tree.leaves(wanted[1]), strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)  # and of 30 x, whose terms cancel
+
+
+def test_negative_log_likelihood_is_below_every_bound_of_it() -> None:
+    """-log P(x) <= -E_q[log P(x, z) - log q(z)] for any q: here the prior, by quadrature."""
+    model = InfiniteMixture(GaussianDecoder(1, None, (8,), rngs=nnx.Rngs(3)))
+    x = np.linspace(-1, 1, 7)
+    with jax.enable_x64(True):
+        loss = float(objectives.negative_log_likelihood(model, x, jax.random.key(0))[0])
+        rule = model.rule()
+        prior = np.exp(NORMAL.log_prob(rule.nodes) + rule.log_weights)
+        bound = np.asarray(model.conditional_log_prob(x, rule.nodes)) @ prior
+    assert loss < -bound.mean()
+
+
+def test_negative_log_likelihood_refuses() -> None:
+    model = InfiniteMixture(GaussianDecoder(1, 2, (4,), rngs=nnx.Rngs(0)))
+    with pytest.raises(ValueError, match=r"^x has shape \(5, 3\); expected \(\.\.\., 2\)"):
+        objectives.negative_log_likelihood(model, jnp.ones((5, 3)), jax.random.key(0))
+    with pytest.raises(TypeError, match=r"^x has dtype int32"):
+        objectives.negative_log_likelihood(model, jnp.ones((5, 2), jnp.int32), jax.random.key(0))
