@@ -21,9 +21,9 @@ class ELBO(NamedTuple):
     """The two parts of the evidence lower bound, in nats: elbo = reconstruction - kl."""
 
     reconstruction: Float[Array, "..."]
-    """E_q[log p(x|z)], estimated with one draw of z; shape (batch,)."""
+    """E_q[log p(x|z)]; shape (batch,). `elbo` estimates it with one draw of z."""
     kl: Float[Array, "..."]
-    """KL(q(z|x) || p(z)), in closed form; shape (batch,)."""
+    """KL(q(z|x) || p(z)); shape (batch,). `elbo` has it in closed form."""
 
     @property
     def value(self) -> Float[Array, "..."]:

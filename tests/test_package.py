@@ -16,7 +16,8 @@ SOURCES = {path.stem: path for path in sorted((ROOT / "lecture_lib").glob("*.py"
 
 ORDER = [
     *("checks", "moon", "quadrature", "priors", "gaussians", "networks"),
-    *("datasets", "objectives", "training", "measures", "moon_trials", "mixture_trials", "code_trials"),
+    *("datasets", "objectives", "bounds", "gradients", "variational", "training", "measures"),
+    *("moon_trials", "mixture_trials", "code_trials", "elbo_trials"),
     *("figures", "panels", "moon_panels", "mixture_panels", "curve_panels", "infinite_panels"),
 ]
 """Each of these imports only from those before it."""
