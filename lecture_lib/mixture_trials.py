@@ -22,12 +22,12 @@ from lecture_lib.priors import NORMAL, Prior, Uniform
 
 MOST = 30
 """Components of the largest finite mixture."""
-ROUNDS = 600
+ROUNDS = 1000
 LEAST_SD = 1e-3
 PRIORS: Mapping[str, Prior] = {"normal N(0, 1)": NORMAL, "uniform on (-2, 2)": Uniform(-2.0, 2.0)}
 HIDDEN = (32, 32)
 STEPS, EVERY, BATCH = 3000, 100, 128
-_FIT_POINTS, _JUDGE_POINTS = 601, 1201
+_FIT_POINTS, _JUDGE_POINTS = 801, 1201
 
 
 class Errors(NamedTuple):

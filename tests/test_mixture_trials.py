@@ -317,7 +317,6 @@ def test_fit_draws_refuses() -> None:
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mixture_trials, "STEPS", 50)
     monkeypatch.setattr(mixture_trials, "EVERY", 20)
 
 
@@ -332,10 +331,9 @@ def test_training_keeps_snapshots_of_a_falling_loss(short: None, dim: int | None
     else:
         data, prior = datasets.arc(jax.random.key(0), 500).x, Uniform(-2.0, 2.0)
     key = jax.random.key(7)
-    run = mixture_trials.train(data, prior, key=key, dim=dim)
-    assert (
-        run.steps == (0, 20, 40, 50) and len(run.models) == 4
-    )  # and the last, if EVERY does not divide STEPS
+    run = mixture_trials.train(data, prior, key=key, dim=dim, steps=50)
+    # and the last, if EVERY does not divide the steps
+    assert run.steps == (0, 20, 40, 50) and len(run.models) == 4
     loss = [float(objectives.negative_log_likelihood(m, data, key)[0]) for m in run.models]
     # the loss on all 500, which the noise of single batches (1 / 16 of an sd of about 1 nat) is not in
     assert loss[3] < loss[1] < loss[0] and loss[0] - loss[3] > 0.1
@@ -350,7 +348,7 @@ def test_training_keeps_snapshots_of_a_falling_loss(short: None, dim: int | None
         data,
         key=key_training,
         steps=50,
-        batch_size=256,
+        batch_size=mixture_trials.BATCH,
         progress=None,
     )
     for told, found in ((fresh, run.models[0]), (fitted.model, run.models[-1])):
@@ -361,9 +359,9 @@ def test_training_keeps_snapshots_of_a_falling_loss(short: None, dim: int | None
 
 def test_training_shows_progress_only_when_told(short: None, capsys: pytest.CaptureFixture[str]) -> None:
     data = CURVES["skewed"].sample(jax.random.key(0), 500)
-    mixture_trials.train(data, NORMAL, key=jax.random.key(0))
+    mixture_trials.train(data, NORMAL, key=jax.random.key(0), steps=50)
     assert capsys.readouterr().out == ""
-    mixture_trials.train(data, NORMAL, key=jax.random.key(0), progress="infinite mixture")
+    mixture_trials.train(data, NORMAL, key=jax.random.key(0), steps=50, progress="infinite mixture")
     assert "infinite mixture" in capsys.readouterr().out
 
 
@@ -375,7 +373,7 @@ def test_training_shows_progress_only_when_told(short: None, capsys: pytest.Capt
         ((300,), 2, r"^data has shape \(300,\); expected \('n', 2\), to fit dim 2"),
         ((300, 3), 2, r"^data has shape \(300, 3\)"),
         ((), None, r"^data has shape \(\)"),
-        ((100,), None, r"^batch_size is 256, larger than the data \(100 examples\)"),
+        ((100,), None, r"^batch_size is 128, larger than the data \(100 examples\)"),
     ],
 )
 def test_training_refuses_data_that_do_not_fit(shape: tuple[int, ...], dim: int | None, told: str) -> None:
