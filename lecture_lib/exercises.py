@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
-from lecture_lib import measures, mixture_trials, moon_trials
+from lecture_lib import bounds, elbo_trials, gaussians, measures, mixture_trials, moon_trials
 from lecture_lib.gaussians import Mixture
+from lecture_lib.networks import Posterior
 
 
 class _NotYetError(Exception):
@@ -239,3 +240,83 @@ def check_push_forward(function: Any) -> str:
             " Which function makes z uniform on (0, 1)? And which turns a uniform u into x?"
         )
     return "With a narrow sigma(z) this network makes an infinite mixture with the density exp(-x)."
+
+
+@_exercise
+def check_elbo(function: Any) -> str:
+    """function(x, m, s): L_b for z ~ N(0, 1), x|z ~ N(z, 0.5^2) and q = N(m, exp(s))."""
+    x, m, s = jnp.array([2.0, -0.5, 1.0]), jnp.array([0.3, -1.0, 0.8]), jnp.array([-1.0, 0.5, math.log(0.2)])
+    value = _array(function(x, m, s), (3,))
+    q = Posterior(m[:, None], s[:, None])
+    exact = np.asarray(bounds.elbo_joint(elbo_trials.linear(), x, q))
+    kl = np.asarray(gaussians.kl_standard_normal(*q))
+    noise = elbo_trials.NOISE_SD**2
+    if np.allclose(value, exact, atol=1e-4):
+        return "It agrees with quadrature for three pairs of x and q."
+    if np.allclose(value, exact + np.exp(s) / (2 * noise), atol=1e-4):
+        raise _NotYetError("z is not always m: E_q (x - z)^2 is (x - m)^2 plus the variance of q.")
+    if np.allclose(value, exact + kl, atol=1e-4):
+        raise _NotYetError("That is E_q log P(x|z) alone: subtract KL(q || P(z)).")
+    if np.allclose(value, exact - kl, atol=1e-4):
+        raise _NotYetError("The KL is twice what it should be: do not forget its factor 1/2.")
+    if np.allclose(value, exact + math.log(2 * math.pi * noise) / 2, atol=1e-4):
+        raise _NotYetError("The constant of the Gaussian is missing: -log(2 pi 0.25) / 2.")
+    raise _NotYetError(
+        f"For x = 2, q = N(0.3, e^-1) it gives {value[0]:.4f}; quadrature {exact[0]:.4f} nats."
+    )
+
+
+@_exercise
+def check_posterior(mean: Any, variance: Any) -> str:
+    """The q that closes the gap for z ~ N(0, 1), x|z ~ N(z, 0.5^2) and x = 1."""
+    mean, variance = _number("The mean", mean), _number("The variance", variance)
+    if variance <= 0:
+        raise _NotYetError(f"The variance is {variance:g}; it must be above 0.")
+    x, q = jnp.array([1.0]), Posterior(jnp.full((1, 1), mean), jnp.full((1, 1), math.log(variance)))
+    kl = float(bounds.kl_to_posterior(elbo_trials.linear(), x, q)[0])
+    if kl > 1e-4:
+        raise _NotYetError(f"KL(q || P(z|x)) is still {kl:.4f} nats. Precisions (1 / variance) add up.")
+    return "q is the posterior N(0.8, 0.2): the gap is 0, and L_b = log P(x)."
+
+
+@_exercise
+def check_best_slope(slope: Any) -> str:
+    """The a > 0 that makes log P(x = 2) largest for x|z ~ N(a z, 0.5^2)."""
+    a = _number("a", slope)
+    if abs(a - math.sqrt(3.75)) > 0.002:
+        level = float(elbo_trials.warning(np.array([a])).log_prob[0])
+        raise _NotYetError(
+            f"At a = {a:g} log P(x) is {level:.4f}; it can be higher. P(x) = N(0, a^2 + 0.25): which variance "
+            "makes a Gaussian highest at x = 2?"
+        )
+    return "The variance a^2 + 0.25 must be x^2 = 4."
+
+
+@_exercise
+def check_log_mean_exp(function: Any) -> str:
+    """function(log_w): log of the mean of exp(log_w) over the last axis, also for huge numbers."""
+    log_w = jnp.array([[0.0, 1.0, 2.0], [-1.0, -5.0, 3.0]])
+    right = np.log(np.exp(np.asarray(log_w, np.float64)).mean(axis=1))
+    value = _array(function(log_w), (2,))
+    if np.allclose(value, right + math.log(3), atol=1e-4):
+        raise _NotYetError("That is the log of the *sum*: divide by the number of weights.")
+    if np.allclose(value, np.asarray(log_w).mean(axis=1), atol=1e-4):
+        raise _NotYetError("That is the mean of the logs, the ELBO: take the mean first, then the log.")
+    if not np.allclose(value, right, atol=1e-4):
+        raise _NotYetError(f"For log-weights 0, 1, 2 it gives {value[0]:.4f} instead of {right[0]:.4f}.")
+    if not np.allclose(_array(function(log_w - 1000.0), (2,)), right - 1000, atol=1e-2):
+        raise _NotYetError("For log-weights near -1000 it fails: subtract the largest before taking exp.")
+    return "With k draws of z it is the importance-weighted bound."
+
+
+@_exercise
+def check_constant(value: Any) -> str:
+    """The constant c in log N(x; mean, I) = c - |x - mean|^2 / 2 for 64 pixels."""
+    number, right = _number("c", value), -32 * math.log(2 * math.pi)
+    if abs(number + right) < 0.01:
+        raise _NotYetError("The sign: densities of many pixels are small, so their log is negative.")
+    if abs(number - right / 64) < 0.01:
+        raise _NotYetError("That is the constant of one pixel.")
+    if abs(number - right) > 0.01:
+        raise _NotYetError("Each of 64 pixels brings -log(2 pi) / 2.")
+    return "It does not depend on the networks: with a fixed variance it moves no gradient."

@@ -107,6 +107,12 @@ def choice(label: str, start: Any, options: list[Any]) -> widgets.ToggleButtons:
     return widgets.ToggleButtons(options=options, value=start, description=label, style=_BUTTONS, layout=wide)
 
 
+class Kept(traitlets.HasTraits):
+    """A control that no slider shows, say a model that buttons change: it is part of the control values."""
+
+    value: Any = traitlets.Any()
+
+
 class Grab(NamedTuple):
     """Lets the pointer drag a control in the picture itself."""
 
@@ -137,7 +143,7 @@ class Panel(widgets.VBox):
         self,
         compute: Callable[..., Any],
         drawing: Drawing[Any],
-        controls: Mapping[str, widgets.ValueWidget],
+        controls: Mapping[str, widgets.ValueWidget | Kept],
         *,
         grab: Grab | None = None,
         actions: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] | None = None,
@@ -164,7 +170,7 @@ class Panel(widgets.VBox):
             control.observe(lambda _: self._redraw(), "value")
         if grab:
             self.picture.observe(lambda change: self._grabbed(grab, change["new"]), "pointer")
-        rows: list[widgets.Widget] = list(self.controls.values())
+        rows = [control for control in self.controls.values() if not isinstance(control, Kept)]
         if side_by_side:
             sliders = [control for control in rows if isinstance(control, widgets.FloatSlider)]
             for control in sliders:
@@ -236,7 +242,7 @@ class Panel(widgets.VBox):
         inside = {}
         for name, place in places:
             if name is not None:
-                control = self.controls[name]
+                control: Any = self.controls[name]
                 inside[name] = min(max(place, control.min), control.max)
         self._set(inside)
 

@@ -18,11 +18,19 @@ ORDER = [
     *("checks", "moon", "quadrature", "priors", "gaussians", "networks"),
     *("datasets", "objectives", "bounds", "gradients", "variational", "training", "measures"),
     *("moon_trials", "mixture_trials", "code_trials", "elbo_trials"),
-    *("figures", "panels", "moon_panels", "mixture_panels", "curve_panels", "infinite_panels"),
+    *("figures", "panels", "moon_panels", "mixture_panels", "curve_panels", "infinite_panels", "elbo_panels"),
 ]
 """Each of these imports only from those before it."""
 
-WITH_PICTURES = {"figures", "panels", "moon_panels", "mixture_panels", "curve_panels", "infinite_panels"}
+WITH_PICTURES = {
+    "figures",
+    "panels",
+    "moon_panels",
+    "mixture_panels",
+    "curve_panels",
+    "infinite_panels",
+    "elbo_panels",
+}
 
 
 def imports(name: str) -> set[str]:
