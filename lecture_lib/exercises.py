@@ -261,9 +261,7 @@ def check_elbo(function: Any) -> str:
         raise _NotYetError("The KL is twice what it should be: do not forget its factor 1/2.")
     if np.allclose(value, exact + math.log(2 * math.pi * noise) / 2, atol=1e-4):
         raise _NotYetError("The constant of the Gaussian is missing: -log(2 pi 0.25) / 2.")
-    raise _NotYetError(
-        f"For x = 2, q = N(0.3, e^-1) it gives {value[0]:.4f}; quadrature {exact[0]:.4f} nats."
-    )
+    raise _NotYetError(f"For x = 2, q = N(0.3, e^-1) it gives {value[0]:.4f}, quadrature {exact[0]:.4f}.")
 
 
 @_exercise
@@ -286,8 +284,8 @@ def check_best_slope(slope: Any) -> str:
     if abs(a - math.sqrt(3.75)) > 0.002:
         level = float(elbo_trials.warning(np.array([a])).log_prob[0])
         raise _NotYetError(
-            f"At a = {a:g} log P(x) is {level:.4f}; it can be higher. P(x) = N(0, a^2 + 0.25): which variance "
-            "makes a Gaussian highest at x = 2?"
+            f"At a = {a:g} log P(x) is {level:.4f}; it can be higher. P(x) = N(0, a^2 + 0.25): which "
+            "variance makes a Gaussian highest at x = 2?"
         )
     return "The variance a^2 + 0.25 must be x^2 = 4."
 
