@@ -41,8 +41,9 @@ def imitation_panel(fits: Mapping[str, Mapping[str, Fit]]) -> Panel:
         ValueError: There is nothing to show, or a curve is not in CURVES.
     """
     names = list(next(iter(fits.values()), {}))
-    if not names or any(list(of) != names for of in fits.values()) or not set(names) <= set(CURVES):
-        raise ValueError(f"fits is {fits!r}; expected mixtures for the same curves of {list(CURVES)} in each")
+    if not names or any(set(of) != set(names) for of in fits.values()) or not set(names) <= set(CURVES):
+        told = {source: list(of) for source, of in fits.items()}
+        raise ValueError(f"fits has {told}; expected mixtures for the same curves of {list(CURVES)} in each")
     fig, (left, right) = figures.figure(8, 3.3, ncols=2, width_ratios=[1.5, 1])
     grid = np.linspace(*_VIEW, POINTS, dtype=np.float32)
     parts = LineCollection([], colors=BLUE, linewidths=0.9, alpha=0.75)

@@ -112,7 +112,8 @@ def infinite_panel(runs: Mapping[tuple[str, str], Run], *, start: tuple[str, str
         start: The combination shown first; by default the first.
 
     Raises:
-        ValueError: `runs` is empty, a combination is missing, or the steps differ.
+        ValueError: `runs` is empty, a curve is not in CURVES, a combination is missing, the steps differ, or
+            `start` is none of the combinations.
     """
     curves, priors = (list(dict.fromkeys(key[i] for key in runs)) for i in (0, 1))
     steps = {run.steps for run in runs.values()}
@@ -120,6 +121,11 @@ def infinite_panel(runs: Mapping[tuple[str, str], Run], *, start: tuple[str, str
         raise ValueError(
             f"runs has {list(runs)}; expected every curve with every prior, with snapshots at the same steps"
         )
+    if not set(curves) <= set(CURVES):
+        raise ValueError(f"runs has curves {curves}; expected some of {list(CURVES)}")
+    first = (curves[0], priors[0]) if start is None else start
+    if first not in runs:
+        raise ValueError(f"start is {start}; expected one of {list(runs)}")
     fig, (top, middle, bottom) = figures.figure(8, 4.8, nrows=3, height_ratios=[2.6, 1.3, 0.7])
     (black,) = top.plot(_X, 0 * _X, color=INK, lw=2.5, label="black curve")
     bells = LineCollection([], colors=BLUE, linewidths=0.8, alpha=0.6)
@@ -178,7 +184,6 @@ def infinite_panel(runs: Mapping[tuple[str, str], Run], *, start: tuple[str, str
         )
 
     (steps_seen,) = steps
-    first = start or (curves[0], priors[0])
     controls = {
         "curve": choice("black curve", first[0], curves),
         "prior": choice("P(z)", first[1], priors),
@@ -188,7 +193,7 @@ def infinite_panel(runs: Mapping[tuple[str, str], Run], *, start: tuple[str, str
         "z": slider("z", 0.8, -3, 3, 0.02),
         "how_many": choice("how many Gaussians", INTEGRAL, list(HOW_MANY)),
     }
-    moving = [black, bells, total, one, fan, arrow, prior_line, mark]
+    moving = [one, black, bells, total, fan, arrow, prior_line, mark]
     return Panel(compute, Drawing(fig, moving, update, alt), controls, grab=Grab("z", bottom), describe=say)
 
 
@@ -211,7 +216,16 @@ class Coded(NamedTuple):
 
 
 _responsibilities = jax.jit(lambda mixture, x: mixture.responsibilities(x))
-_log_posterior = jax.jit(lambda model, x, z: model.log_posterior(x, z))
+
+
+@jax.jit
+def _posterior(model: InfiniteMixture, x: Any) -> tuple[Any, Any, Any]:
+    """P(z|x) on the grid, and its mean and standard deviation, which may lie outside the grid."""
+    rule = model.rule()
+    z = rule.nodes[:, 0]
+    masses = jax.nn.softmax(model.log_joint(x, rule.nodes) + rule.log_weights)
+    mean = masses @ z
+    return jnp.exp(model.log_posterior(x, _Z[:, None], rule=rule)), mean, jnp.sqrt(masses @ (z - mean) ** 2)
 
 
 def encode(finite: Mixture, infinite: InfiniteMixture, x: tuple[float, float]) -> Coded:
@@ -224,14 +238,11 @@ def encode(finite: Mixture, infinite: InfiniteMixture, x: tuple[float, float]) -
     """
     point = jnp.asarray(x, jnp.float32)
     shares = np.asarray(_responsibilities(finite, point), np.float64)
-    density = np.exp(np.asarray(_log_posterior(infinite, point, _Z[:, None]), np.float64))
-    weights = density / density.sum()
-    mean = float(weights @ _Z)
-    sd = float(np.sqrt(weights @ (_Z - mean) ** 2))
+    posterior, mean, sd = _posterior(infinite, point)
     centre = np.asarray(finite.means)[shares.argmax()]
     decoded = np.asarray(infinite.network(jnp.full((1, 1), mean))[0])[0]
     to_cluster, to_code = (float(np.hypot(*(np.asarray(x) - place))) for place in (centre, decoded))
-    return Coded(x, shares, density, mean, sd, to_cluster, to_code)
+    return Coded(x, shares, np.asarray(posterior), float(mean), float(sd), to_cluster, to_code)
 
 
 @figures.styled

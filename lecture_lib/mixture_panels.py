@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
-from lecture_lib import figures
+from lecture_lib import checks, figures
 from lecture_lib.figures import BLUE, GREEN, INK, ORANGE, Drawing
 from lecture_lib.gaussians import Drawn, Mixture
 from lecture_lib.panels import Panel, choice, slider, whole_slider
@@ -64,9 +64,9 @@ def draw(mixture: Mixture, n: int, how: str = TWO_STEPS, *, seed: int = 0) -> Dr
 
     Raises:
         ValueError: n is out of its range, or `how` is none of the three.
+        TypeError: n is not a whole number.
     """
-    if not 0 <= n <= MOST_DRAWS:
-        raise ValueError(f"n is {n}; expected a whole number from 0 to {MOST_DRAWS}")
+    n = checks.whole("n", n, low=0, high=MOST_DRAWS)
     if how not in (TWO_STEPS, EQUALLY, SUMMED):
         raise ValueError(f"how is {how!r}; expected one of {[TWO_STEPS, EQUALLY, SUMMED]}")
     k = mixture.components
@@ -91,7 +91,7 @@ def draw(mixture: Mixture, n: int, how: str = TWO_STEPS, *, seed: int = 0) -> Dr
         # the cdf at all draws, so that the program is compiled once
         below = np.asarray(_cdf(mixture, jnp.asarray(np.resize(x, MOST_DRAWS), jnp.float32)), np.float64)[:n]
         distance = float(stats.ks_1samp(below, stats.uniform.cdf, mode="asymp").statistic)
-        x_p = float(stats.kstwobign.sf(distance * np.sqrt(n)))
+        x_p = float(stats.kstwo.sf(distance, n))
     return Draws(mixture, component, x, component_p, distance, x_p)
 
 
@@ -289,7 +289,18 @@ def plane_panel() -> Panel:
         )
 
     def alt(what: Plane) -> str:
-        return f"Points in the plane, a colour and a marker for each component, with ellipses. {say(what)}."
+        points = np.bincount(what.shown, minlength=3)
+        shapes = "; ".join(
+            f"{letter} sd {(sd := np.sqrt(matrix[0, 0])):.2f}, correlation {matrix[0, 1] / sd**2:.2f}, "
+            f"{count} points"
+            for letter, matrix, count in zip(
+                LETTERS, np.asarray(what.mixture.covariances), points, strict=True
+            )
+        )
+        return (
+            "Points in the plane, a colour and a marker for each component, with ellipses "
+            f"({shapes}). {say(what)}."
+        )
 
     words = {"w": "weight", "s": "spread (sd)", "r": "correlation"}
     start = {"w": (0.4, 0.35, 0.25), "s": (0.7, 0.55, 0.6), "r": (0.6, -0.5, 0.0)}

@@ -286,11 +286,14 @@ def held_out(models: Mapping[str, Mixture | InfiniteMixture], x: Float[Array, "n
 def table(rows: Mapping[str, Mapping[str, float]], heading: str) -> str:
     """Numbers by row and column as text, all rows with the same columns."""
     columns = list(next(iter(rows.values())))
-    wide = max(len(name) for name in [heading, *rows])
-    lines = ["  ".join([heading.ljust(wide), *columns])]
-    for name, row in rows.items():
-        lines.append("  ".join([name.ljust(wide), *(f"{row[c]:{len(c)}.3f}" for c in columns)]))
-    return "\n".join(lines)
+    cells = [[heading, *columns]]
+    cells += [[name, *(f"{row[c]:.3f}" for c in columns)] for name, row in rows.items()]
+    first, *rest = (max(map(len, column)) for column in zip(*cells, strict=True))
+    lines = [
+        [name.ljust(first), *(text.rjust(wide) for text, wide in zip(row, rest, strict=True))]
+        for name, *row in cells
+    ]
+    return "\n".join(map("  ".join, lines))
 
 
 def target() -> Mixture:

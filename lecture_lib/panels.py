@@ -225,11 +225,9 @@ class Panel(widgets.VBox):
     def _button(self, label: str, act: Callable[[dict[str, Any]], dict[str, Any]]) -> widgets.Button:
         def press(_: Any) -> None:
             try:
-                new = act(self.values())
+                self._set(act(self.values()))
             except Exception as error:
                 self._tell(error)
-            else:
-                self._set(new)
 
         button = widgets.Button(description=label, layout=widgets.Layout(width="auto"))
         button.on_click(press)

@@ -72,6 +72,18 @@ drawing = figures.Drawing(fig, [line], lambda a: line.set_ydata([a, a]), lambda 
 failing = panels.Panel(compute, drawing, {"a": panels.slider("a, the height", 0.4, 0, 1, 0.1)})
 failing
 """
+DRAW = "from lecture_lib import mixture_panels\nmixture_panels.draw_panel()"
+CODE = """
+import jax.numpy as jnp, numpy as np
+from lecture_lib import infinite_panels
+from lecture_lib.gaussians import InfiniteMixture, Mixture
+
+def parabola(z):
+    return jnp.concatenate([z / 2, 1 - z**2 / 4], axis=1), jnp.full((z.shape[0], 2), -3.0)
+
+finite = Mixture(np.ones(3) / 3, np.array([[-1.0, 0], [0, 1], [1, 0]]), np.stack([0.1 * np.eye(2)] * 3))
+infinite_panels.code_panel(finite, InfiniteMixture(parabola), finite.means)
+"""
 
 
 def write(path: Path, cells: list[str]) -> Path:
@@ -526,6 +538,73 @@ def test_error_of_a_panel_shows_in_it_and_goes_again(shown: Shown) -> None:
     handle.press("ArrowLeft")
     notebook.wait_for(lambda: alert.count() == 0, 10)
     assert notebook.problems() == []
+
+
+@pytest.fixture(scope="module")
+def mixtures(root: Path, lab: Lab, chrome: Browser) -> Iterator[Notebook]:
+    """A notebook with the panel of draws in cell 0 and that of codes, with a model by hand, in 1."""
+    write(root / "mixtures.ipynb", [DRAW, CODE])
+    notebook = Notebook(chrome, lab, "mixtures.ipynb")
+    notebook.run_all()
+    yield notebook
+    notebook.close()
+
+
+def test_button_draws_a_hundred_more(mixtures: Notebook) -> None:
+    page = mixtures.page
+    first = settled(mixtures, 0)
+    assert "n = 100, " in alt_of(page, 0)
+    seen = [first]
+    for n in (200, 300):
+        page.get_by_role("button", name="draw 100", exact=True).click()
+        mixtures.wait_for(lambda n=n: f"n = {n}, " in alt_of(page, 0), 10)
+        seen.append(settled(mixtures, 0))
+    assert len({tuple(pictures) for pictures in seen}) == 3
+    assert "n = 300, " in page.evaluate("() => lab.cells()[0].innerText")
+    page.get_by_role("button", name="Reset").first.click()
+    mixtures.wait_for(lambda: settled(mixtures, 0) == first and "n = 100, " in alt_of(page, 0), 10)
+    assert complaints(mixtures) == []
+
+
+def test_point_dragged_in_the_picture_moves_both_sliders(mixtures: Notebook) -> None:
+    page = mixtures.page
+    first = settled(mixtures, 1)
+    handle = page.evaluate_handle(
+        """() => [...lab.cells()[1].querySelectorAll(".jp-OutputArea div")]
+            .find((node) => node.style.cursor === "move")"""
+    ).as_element()
+    assert handle is not None
+    handle.scroll_into_view_if_needed()
+    box = handle.bounding_box()
+    assert box is not None
+
+    def place(x1: float, x2: float) -> tuple[float, float]:
+        """Of a point of the plane on the page: the axes go from -1.8 to 1.8 and from -1.5 up to 2.5."""
+        return box["x"] + (x1 + 1.8) / 3.6 * box["width"], box["y"] + (2.5 - x2) / 4 * box["height"]
+
+    def stands_at(x1: float, x2: float) -> bool:
+        values = value_of(page, 1, 0), value_of(page, 1, 1)
+        # a pixel is 0.02 wide, and two digits are shown
+        return values == pytest.approx((x1, x2), abs=0.03)
+
+    page.mouse.move(*place(-0.5, 0.5))
+    page.mouse.down()
+    mixtures.wait_for(lambda: stands_at(-0.5, 0.5), 10)
+    page.mouse.move(*place(0.4, 1.3), steps=5)
+    mixtures.wait_for(lambda: stands_at(0.4, 1.3), 10)
+    page.mouse.move(*place(-1.75, 2.4), steps=5)  # beyond the ends of both sliders
+    mixtures.wait_for(lambda: stands_at(-1.6, 1.6), 10)
+    page.mouse.move(*place(-1.0, 0.0), steps=5)
+    page.mouse.up()
+    mixtures.wait_for(lambda: stands_at(-1.0, 0.0), 10)
+    page.mouse.move(*place(0.5, 0.5))  # let go: it stays
+    assert settled(mixtures, 1) != first and stands_at(-1.0, 0.0)
+    told = f"At x = ({value_of(page, 1, 0):.2f}, {value_of(page, 1, 1):.2f})"
+    mixtures.wait_for(lambda: told in alt_of(page, 1), 10)
+    assert "cluster 1 with responsibility 1.000" in alt_of(page, 1)
+    page.get_by_role("button", name="Reset").last.click()
+    mixtures.wait_for(lambda: settled(mixtures, 1) == first, 10)
+    assert complaints(mixtures) == []
 
 
 # ---------------------------------------------------------------- the kernel

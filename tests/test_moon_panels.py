@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 import re
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import matplotlib as mpl
 import numpy as np
 import pytest
 from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
-from lecture_lib import figures, measures, moon, moon_panels, moon_trials, panels
+from lecture_lib import measures, moon, moon_panels, moon_trials, panels
 from lecture_lib.moon_panels import MoonSlider
 from lecture_lib.networks import VAE, Autoencoder, Decoder
 from lecture_lib.panels import Panel
+from tests.frames import check_frame, decoded
 
 LAW = settings(max_examples=300, deadline=None, derandomize=True)
 SIZE = moon_trials.SIZE
@@ -40,10 +38,6 @@ def models() -> dict[str, Autoencoder | VAE]:
 @pytest.fixture(scope="module")
 def slider() -> MoonSlider:
     return MoonSlider(models(), PHASES, MOONS, place=0.3)
-
-
-def decoded(png: bytes) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(png)))
 
 
 # --- what the page is sent ------------------------------------------------------------------
@@ -259,32 +253,6 @@ def test_models_and_shapes_that_do_not_fit() -> None:
 
 
 # --- panels: the first frame, and the frames that follow -------------------------------------
-
-
-def redrawn(panel: Panel, what: Any, *, on_top: bool) -> np.ndarray:
-    """The same state by an ordinary full draw, with the moving artists on top or where they belong."""
-    drawing = panel.drawing
-    drawing.update(what)
-    before = [artist.get_zorder() for artist in drawing.moving]
-    for i, artist in enumerate(drawing.moving):
-        artist.set_animated(False)
-        if on_top:
-            artist.set_zorder(100 + i)
-    with mpl.rc_context(figures.STYLE):
-        drawing.figure.canvas.draw()
-    pixels = np.asarray(drawing.figure.canvas.buffer_rgba())[..., :3].copy()  # type: ignore[attr-defined]
-    for artist, zorder in zip(drawing.moving, before, strict=True):
-        artist.set_animated(True)
-        artist.set_zorder(zorder)
-    return pixels
-
-
-def check_frame(panel: Panel, what: Any) -> None:
-    frame = decoded(panel.drawing(what).png)
-    np.testing.assert_array_equal(frame, redrawn(panel, what, on_top=True))
-    # where a moving line crosses an axis or a legend, blitting puts it on top: lines one pixel wide
-    other = (frame != redrawn(panel, what, on_top=False)).any(-1)
-    assert other.mean() < 0.005
 
 
 @pytest.fixture(scope="module")

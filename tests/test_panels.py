@@ -16,6 +16,7 @@ from PIL import Image
 from lecture_lib import figures, panels
 from lecture_lib.figures import Drawing, Still
 from lecture_lib.panels import Grab, Panel
+from tests.frames import leaves
 
 
 @figures.styled
@@ -40,6 +41,8 @@ class Made:
         self.y = panels.slider("y", 2, 0, 10, 1)
         if options.pop("grabbable", False):
             options["grab"] = Grab("x", self.drawing.figure.axes[0])
+        if options.pop("grabbable_both_ways", False):
+            options["grab"] = Grab("x", self.drawing.figure.axes[0], "y")
         self.panel = Panel(self.compute, self.drawing, {"x": self.x, "y": self.y}, **options)
 
     def compute(self, x: float, y: float) -> dict[str, float]:
@@ -70,10 +73,28 @@ def test_first_frame_is_the_drawing_of_the_start(made: Made) -> None:
     assert made.panel.values() == {"x": 5, "y": 2}
 
 
-def test_everything_is_in_the_box_and_in_order(made: Made) -> None:
-    panel = made.panel
-    parts = (made.x, made.y, panel.reset, panel.picture, panel.numbers, panel.message)
-    assert panel.children == parts
+def test_sliders_then_buttons_then_the_picture_with_its_texts() -> None:
+    for options in ({}, {"side_by_side": True}):
+        made = Made(actions={"one step": lambda now: {}, "ten steps": lambda now: {}}, **options)
+        panel = made.panel
+        buttons = [*panel.actions.values(), panel.reset]
+        assert [button.description for button in buttons] == ["one step", "ten steps", "Reset"]
+        below = [panel.picture, panel.numbers, panel.message]
+        assert leaves(panel) == [made.x, made.y, *buttons, *below]
+        (row,) = (child for child in panel.children if panel.reset in getattr(child, "children", ()))
+        assert isinstance(row, widgets.HBox) and list(row.children) == buttons
+
+
+def test_side_by_side_changes_where_the_sliders_stand_and_not_the_picture(made: Made) -> None:
+    other = Made(side_by_side=True)
+    (grid,) = (child for child in other.panel.children if isinstance(child, widgets.GridBox))
+    assert grid.children == (other.x, other.y) and "auto-fit" in grid.layout.grid_template_columns
+    assert made.x in made.panel.children  # one below the other without it
+    room = [float(m.x.style.description_width.removesuffix("em")) for m in (made, other)]
+    assert room[1] < room[0]  # of the label
+    assert other.panel.first == made.panel.first
+    other.x.value = 8
+    assert other.shown() == made.expected(8, 2)
 
 
 def test_moving_a_control_changes_the_picture(made: Made) -> None:
@@ -154,6 +175,63 @@ def test_numbers_follow_and_are_escaped() -> None:
     assert told() == "x = 5 &lt;&amp; done"
 
 
+# --- buttons --------------------------------------------------------------------------------
+
+
+def test_a_button_moves_several_controls_and_draws_once() -> None:
+    seen: list[dict[str, Any]] = []
+
+    def step(now: dict[str, Any]) -> dict[str, Any]:
+        seen.append(now)
+        return {"x": now["x"] + 1, "y": now["y"] + 3}
+
+    made = Made(actions={"step": step})
+    assert seen == []  # only when it is pressed
+    for x, y in ((6, 5), (7, 8)):
+        made.panel.actions["step"].click()
+        assert made.panel.values() == {"x": x, "y": y} and made.shown() == made.expected(x, y)
+    assert made.calls == [(5, 2), (6, 5), (7, 8)]
+    assert seen == [{"x": 5, "y": 2}, {"x": 6, "y": 5}]
+    made.panel.reset.click()
+    assert made.shown() == made.panel.first
+
+
+def test_a_button_may_move_one_control_of_several() -> None:
+    made = Made(actions={"up": lambda now: {"y": 9}})
+    made.panel.actions["up"].click()
+    assert made.panel.values() == {"x": 5, "y": 9} and made.shown() == made.expected(5, 9)
+
+
+def refuse(now: dict[str, Any]) -> dict[str, Any]:
+    raise ArithmeticError("no <next> step")
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (refuse, "ArithmeticError: no &lt;next&gt; step"),
+        (lambda now: {"z": 1}, "KeyError: &#x27;z&#x27;"),  # a control that is not there
+        (lambda now: {"x": "far"}, "TraitError"),
+        (lambda now: None, "AttributeError"),
+    ],
+)
+def test_a_failing_button_tells_why_in_the_panel(act: Any, message: str) -> None:
+    made = Made(actions={"step": act})
+    made.panel.actions["step"].click()
+    assert message in made.panel.message.value and 'role="alert"' in made.panel.message.value
+    assert made.shown() == made.panel.first and made.panel.values() == {"x": 5, "y": 2}
+    made.x.value = 8  # and the panel goes on
+    assert made.panel.message.value == "" and made.shown() == made.expected(8, 2)
+
+
+def test_a_picture_that_fails_after_a_button_is_told_too() -> None:
+    made = Made(actions={"step": lambda now: {"y": 7}})
+    made.panel.actions["step"].click()
+    assert "ZeroDivisionError" in made.panel.message.value and made.shown() == made.panel.first
+    made.panel.reset.click()
+    assert made.panel.message.value == ""
+
+
 # --- grabbing -------------------------------------------------------------------------------
 
 
@@ -211,6 +289,34 @@ def test_an_empty_pointer_moves_nothing() -> None:
     assert made.calls == before and made.shown() == shown and made.panel.message.value == ""
 
 
+def test_grab_both_ways_moves_two_controls_and_draws_once() -> None:
+    made = Made(grabbable_both_ways=True)
+    assert made.panel.picture.both
+    for x, y in ((2.5, 8.0), (9.9, 0.25)):
+        before = len(made.calls)
+        made.panel.picture.pointer = share_of(made, x, y)
+        assert made.x.value == pytest.approx(x, abs=1e-9) and made.y.value == pytest.approx(y, abs=1e-9)
+        assert len(made.calls) == before + 1
+        assert made.shown() == made.expected(made.x.value, made.y.value)
+
+
+@pytest.mark.parametrize(
+    ("pointed", "ends"),
+    [((10.9, 5), (10, 5)), ((-0.9, 5), (0, 5)), ((5, 10.9), (5, 10)), ((40, -30), (10, 0))],
+)
+def test_grab_both_ways_stops_at_the_ends(pointed: tuple[float, float], ends: tuple[float, float]) -> None:
+    made = Made(grabbable_both_ways=True)
+    made.panel.picture.pointer = share_of(made, *pointed)
+    assert (made.x.value, made.y.value) == pytest.approx(ends, abs=1e-9)
+
+
+def test_grab_along_one_axis_leaves_the_other_alone() -> None:
+    made = Made(grabbable=True)
+    assert not made.panel.picture.both and not Made().panel.picture.both
+    made.panel.picture.pointer = share_of(made, 8, 9)
+    assert made.panel.values() == {"x": pytest.approx(8, abs=1e-9), "y": 2}
+
+
 def test_without_grab_the_picture_is_still() -> None:
     made = Made()
     assert made.panel.picture.region == []
@@ -239,7 +345,7 @@ def test_picture_sends_image_and_text_together() -> None:
     assert (picture.alt, picture.width) == ("one pixel", 1)
     assert len(sent) <= 1
     names = set(picture.keys)
-    assert {"png", "alt", "width", "region", "pointer", "_esm"} <= names
+    assert {"png", "alt", "width", "region", "both", "pointer", "_esm"} <= names
 
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
@@ -286,6 +392,21 @@ def test_slider_refuses_ends(start: float, low: float, high: float) -> None:
 def test_slider_refuses_steps(step: float) -> None:
     with pytest.raises(ValueError, match="step"):
         panels.slider("x", 0, 0, 1, step)
+
+
+def test_whole_slider() -> None:
+    made = panels.whole_slider("n, draws", 3, 0, 20_000)
+    assert isinstance(made, widgets.IntSlider)
+    assert (made.value, made.min, made.max, made.step) == (3, 0, 20_000, 1)
+    assert made.description == "n, draws"
+    for end in (0, 20_000):
+        assert panels.whole_slider("n", end, 0, 20_000).value == end
+
+
+@pytest.mark.parametrize(("start", "low", "high"), [(11, 0, 10), (-1, 0, 10), (0, 0, 0), (5, 10, 0)])
+def test_whole_slider_refuses_ends(start: int, low: int, high: int) -> None:
+    with pytest.raises(ValueError, match=rf"start is {start}, low {low}, high {high}; expected low <= start"):
+        panels.whole_slider("n", start, low, high)
 
 
 def test_choices() -> None:

@@ -1,8 +1,9 @@
 """How long a slider takes in a real browser: from the key press to changed pixels, in turns.
 
-(a) `ipywidgets.interact` with `plt.show` against a `Panel`, (b) the same against the `MoonSlider`: the same
-content each. The clock is the page's: from the trusted keydown event to the first animation frame with
-another, fully loaded picture. Frames come every 17 ms, so that is about the least that can be measured.
+`ipywidgets.interact` with `plt.show` against two panels that the kernel draws (curves of the penalty; a
+histogram of draws) and against the `MoonSlider`: the same content each. The clock is the page's: from the
+trusted keydown event to the first animation frame with another, fully loaded picture. Frames come every
+17 ms, so that is about the least that can be measured.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from nbformat.v4 import new_code_cell, new_notebook
 from tests.lab import Notebook, browser, jupyterlab
 
 PRESSES = 14
-PAIRS = {"panel of the penalty": (1, 2, 0.3), "moon slider": (3, 4, 0.1)}
+PAIRS = {"panel of the penalty": (1, 2, 0.3), "moon slider": (3, 4, 0.1), "panel of draws": (5, 6, 0.3)}
 """What is compared: the cell of interact, our cell, and the share of the time that ours may take."""
 
 SETUP = """
 import jax, jax.numpy as jnp, matplotlib.pyplot as plt, numpy as np
 from flax import nnx
-from ipywidgets import FloatSlider, interact
-from lecture_lib import measures, moon_panels, moon_trials, training
+from ipywidgets import FloatSlider, IntSlider, interact
+from lecture_lib import measures, mixture_panels, moon_panels, moon_trials, training
 
 plt.rcParams["figure.dpi"] = 144  # as ours
 phases = moon_trials.FIVE_PHASES
@@ -94,7 +95,41 @@ def show(place):
         axis.axis("off")
     plt.show()
 """
+INTERACT_DRAWS = """
+START = {"w": (0.5, 0.2, 0.3), "m": (-3.0, 0.0, 3.0), "s": (1.0, 0.5, 1.4)}
+ENDS = {"w": (0, 1, 0.05), "m": (-6, 6, 0.1), "s": (0.2, 3, 0.05)}
+bounds = {kind: dict(zip(("min", "max", "step"), ends)) for kind, ends in ENDS.items()}
+names = [(kind, i) for kind in "wms" for i in range(3)]
+
+sliders = {f"{kind}{i}": FloatSlider(START[kind][i], **bounds[kind]) for kind, i in names}
+
+@interact(**sliders, n=IntSlider(100, min=0, max=20_000))
+def show(**values):
+    n = values.pop("n")
+    mixture = mixture_panels.mixture_of(*([values[f"{kind}{i}"] for i in range(3)] for kind in "wms"))
+    what = mixture_panels.draw(mixture, n)
+    fig, (left, right) = plt.subplots(
+        ncols=2, figsize=(8, 3.3), width_ratios=[1, 2.6], layout="constrained"
+    )
+    left.bar(range(3), np.asarray(mixture.weights), color=["C0", "C1", "C2"], alpha=0.45)
+    left.plot(range(3), np.bincount(what.component, minlength=3) / n, "D", label="share of draws")
+    left.bar(what.component[-1], mixture.weights[what.component[-1]], color="none", edgecolor="k", lw=3)
+    left.set(title="1. choose m from P(m)", ylabel="P(m), probability", ylim=(0, 1.02))
+    left.set_xticks(range(3), "ABC")
+    left.legend(loc="upper right")
+    t = np.linspace(-8, 8, 400, dtype=np.float32)
+    each = np.exp(mixture_panels.log_joint(mixture, t))
+    right.hist(what.x, 80, (-8, 8), density=True, histtype="stepfilled", label="draws")
+    right.plot(t, each)
+    right.plot(t, each.sum(axis=1), label="P(x), exact")
+    right.plot(what.x[-1], 0.02, "v", label="last draw")
+    right.set(title="2. draw x from that Gaussian", xlabel="x", ylabel="density", ylim=(0, 0.62))
+    right.legend(loc="upper left")
+    plt.show()
+    print(f"chi-square p = {what.component_p:.3f} | KS {what.distance:.4f}, p = {what.x_p:.3f}")
+"""
 CELLS = [SETUP, INTERACT_PENALTY, "moon_panels.penalty_panel()", INTERACT_MOONS, "slider"]
+CELLS += [INTERACT_DRAWS, "mixture_panels.draw_panel()"]
 
 WATCH = """cell => {
     const looks = () => {
