@@ -4,7 +4,9 @@ Finite mixtures are fitted by EM to the exact curve (its quadrature nodes, weigh
 network of an infinite mixture is trained on its exact log-likelihood.
 """
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -145,6 +147,17 @@ def fit_draws(curve: Curve, key: PRNGKeyArray, n: int) -> Fit:
     """Imitate n draws from the curve with 1 to MOST Gaussians; the errors are still those to the curve."""
     x = np.sort(np.asarray(curve.sample(key, checks.whole("n", n, low=2)), np.float64))
     return _fit(curve, x, np.full(n, 1 / n))
+
+
+def side_by_side(fit: Callable[[Curve], Fit], curves: Mapping[str, Curve]) -> dict[str, Fit]:
+    """Fit several curves at once, one on each core.
+
+    Args:
+        fit: `fit_curve`, or a function that calls `fit_draws`.
+        curves: By name.
+    """
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        return dict(zip(curves, pool.map(fit, curves.values()), strict=True))
 
 
 def _fit(curve: Curve, x: np.ndarray, masses: np.ndarray) -> Fit:
