@@ -357,7 +357,7 @@ def estimates_panel() -> Panel:
     (elbo,) = right.plot([1, KS[-1]], [0, 0], "--", color=BLUE, label="L_b")
     right.set(xscale="log", title="Weighted bound", xlabel="k, weights (log scale)", ylabel="nats")
     right.set(ylim=(-6.5, -1))
-    right.legend(loc="lower right", fontsize=8)
+    right.legend(loc="center right", fontsize=8)
     qs = the_qs()
 
     @functools.lru_cache(maxsize=32)
