@@ -35,14 +35,19 @@ def sd_of_x(decoder: str) -> float:
     return 0.5 if decoder == STRAIGHT else 0.3
 
 
+def log_normal(x: Any, mean: Any, sd: float) -> Any:
+    """As stats.norm.logpdf, which takes fifty times as long for one number."""
+    return -(((x - mean) / sd) ** 2) / 2 - math.log(sd * math.sqrt(2 * math.pi))
+
+
 def log_joint(decoder: str, x: float, z: Any) -> Any:
-    return stats.norm.logpdf(z) + stats.norm.logpdf(x, mean_of_x(decoder, z), sd_of_x(decoder))
+    return log_normal(z, 0, 1) + log_normal(x, mean_of_x(decoder, z), sd_of_x(decoder))
 
 
 def by_scipy(decoder: str, x: float, mean: float, log_var: float) -> tuple[float, float, float]:
     """log P(x), L_b and KL(q || P(z|x)), each by an integral of its own over z."""
-    q = stats.norm(mean, math.exp(log_var / 2))
-    low, high = mean - 10 * q.std(), mean + 10 * q.std()  # beyond it q is 1e-23
+    sd = math.exp(log_var / 2)
+    low, high = mean - 10 * sd, mean + 10 * sd  # beyond it q is 1e-23
     of: dict[str, Any] = {"limit": 400, "epsabs": 1e-9, "epsrel": 1e-10}
 
     def integral(f: Any, low: float, high: float) -> float:
@@ -50,8 +55,12 @@ def by_scipy(decoder: str, x: float, mean: float, log_var: float) -> tuple[float
         return sum(integrate.quad(f, a, b, **of)[0] for a, b in itertools.pairwise(parts))
 
     log_p = math.log(integral(lambda z: np.exp(log_joint(decoder, x, z)), -9, 9))
-    elbo = integral(lambda z: q.pdf(z) * (log_joint(decoder, x, z) - q.logpdf(z)), low, high)
-    kl = integral(lambda z: q.pdf(z) * (q.logpdf(z) - log_joint(decoder, x, z) + log_p), low, high)
+
+    def ratio(z: float) -> float:
+        return log_joint(decoder, x, z) - log_normal(z, mean, sd)
+
+    elbo = integral(lambda z: np.exp(log_normal(z, mean, sd)) * ratio(z), low, high)
+    kl = integral(lambda z: np.exp(log_normal(z, mean, sd)) * (log_p - ratio(z)), low, high)
     return log_p, elbo, kl
 
 
@@ -394,8 +403,10 @@ def by_draws(q: Posterior) -> float:
 
     def power(n: int) -> float:
         def f(e: float) -> float:
-            ratio = log_joint(CURVED, X, mean + sd * e) - stats.norm.logpdf(e) + log_var / 2
-            return stats.norm.pdf(e) * ratio**n
+            log_density = log_normal(e, 0, 1)
+            return (
+                np.exp(log_density) * (log_joint(CURVED, X, mean + sd * e) - log_density + log_var / 2) ** n
+            )
 
         return integrate.quad(f, -9, 9, limit=400)[0]
 
