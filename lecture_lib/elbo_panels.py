@@ -68,8 +68,23 @@ def bar(model: InfiniteMixture, x: float, mean: float, log_var: float) -> Bar:
 
 @jax.jit
 def _one_step(model: InfiniteMixture, x: Array, mean: Array, log_var: Array) -> Posterior:
-    q = Posterior(jnp.reshape(mean, (1, 1)), jnp.reshape(log_var, (1, 1)))
-    return variational.ascend_q(model, jnp.reshape(x, (1,)), q)
+    """A gradient step, no longer than the inverse of the sharpest curvature, else it may swing for ever.
+
+    Where L_b bends sharply further on, such a step may still lower it: it is then halved.
+    """
+    x, q = jnp.reshape(x, (1,)), Posterior(jnp.reshape(mean, (1, 1)), jnp.reshape(log_var, (1, 1)))
+
+    def bound(at: Array) -> Array:
+        return bounds.elbo_joint(model, x, Posterior(at[:1, None], at[1:, None]))[0]
+
+    at = jnp.concatenate([q.mean[0], q.log_var[0]])
+    before, curvatures = bound(at), jnp.linalg.eigvalsh(jax.hessian(bound)(at))
+    rates = jnp.minimum(0.05, 1 / jnp.abs(curvatures).max()) * 0.5 ** jnp.arange(6.0)
+    gradient = jax.grad(bound)(at)
+    after = jax.vmap(lambda rate: bound(at + rate * gradient))(rates)
+    # near the top what is left is rounding, which must stop no step
+    first = (after > before - 1e-5 * jnp.maximum(1, jnp.abs(before))).argmax()
+    return variational.ascend_q(model, x, q, rate=rates[first])
 
 
 @jax.jit
@@ -90,8 +105,16 @@ def _to_the_top(model: InfiniteMixture, x: Array, mean: Array, log_var: Array) -
 
 @jax.jit
 def _model_step(model: InfiniteMixture, x: Array, mean: Array, log_var: Array) -> InfiniteMixture:
-    q = Posterior(jnp.reshape(mean, (1, 1)), jnp.reshape(log_var, (1, 1)))
-    return elbo_trials.ascend_model(model, jnp.reshape(x, (1,)), q, rate=0.02)
+    """A gradient step, of the length that raises L_b most: a wide q far off bears short ones only."""
+    x, q = jnp.reshape(x, (1,)), Posterior(jnp.reshape(mean, (1, 1)), jnp.reshape(log_var, (1, 1)))
+
+    def reached(rate: Array) -> Array:
+        return bounds.elbo_joint(elbo_trials.ascend_model(model, x, q, rate=rate), x, q)[0]
+
+    rates = 0.02 * 0.5 ** jnp.arange(8.0)
+    values = jax.lax.map(reached, rates)
+    best = jnp.where(jnp.isfinite(values), values, -jnp.inf).argmax()
+    return elbo_trials.ascend_model(model, x, q, rate=rates[best])
 
 
 _ENDS = {"mean": (-4.0, 4.0), "log_var": (-5.0, 2.0)}

@@ -131,7 +131,7 @@ def warning(slopes: Float[ArrayLike, " n"]) -> Levels:
     """L_b and log P(x) of the lecture's warning for each slope a, in closed form.
 
     P(x|z) = N(a z, .5^2), x = 2, and q = N(2, .5^2) whatever a is. Raising L_b through P(x|z) alone takes a
-    from 1.936 to .941: L_b rises from -11.43 to -3.02, while log P(x) *falls* from -2.11 to -2.74.
+    from 1.936 to .941: L_b rises from -11.43 to -3.01, while log P(x) *falls* from -2.11 to -2.74.
     """
     a = jnp.asarray(slopes, float)
     q = warning_q()

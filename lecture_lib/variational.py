@@ -35,7 +35,8 @@ def ascend_q(
     Args:
         model, x, q: As for `bounds.elbo_joint`.
         rate: Length of the step, above 0. A step longer than twice the inverse of the sharpest curvature
-            of L_b climbs no more: for `elbo_trials.example` .05 is short enough, .1 swings to and fro.
+            of L_b climbs no more: at the best q of `elbo_trials.example` .05 is short enough, .1 swings to
+            and fro; on the narrow hump of x = 1.5 .05 swings, too.
     """
     checks.positive("rate", rate)
     gradient = gradients.exact_gradient(model, x, q)

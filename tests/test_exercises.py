@@ -63,6 +63,33 @@ def from_exponential(z: Any) -> Any:
     return -jnp.log(1 - jax.scipy.stats.norm.cdf(z))
 
 
+def elbo(x: Any, m: Any, s: Any) -> Any:
+    """L_b for x|z ~ N(z, 0.5^2) and q = N(m, exp(s)), with nothing left out."""
+    reconstruction = -jnp.log(2 * jnp.pi * 0.25) / 2 - ((x - m) ** 2 + jnp.exp(s)) / 0.5
+    return reconstruction - penalty(m, s)
+
+
+def penalty(m: Any, s: Any) -> Any:
+    return 0.5 * (jnp.exp(s) - 1 - s + m**2)
+
+
+def elbo_from_the_joint(x: Any, m: Any, s: Any) -> list[float]:
+    """E_q log P(x, z) plus the entropy of q, in NumPy."""
+    x, m, s = (np.asarray(a, np.float64) for a in (x, m, s))
+    second = m**2 + np.exp(s)
+    joint = -np.log(2 * np.pi) - np.log(0.25) / 2 - second / 2 - (x**2 - 2 * x * m + second) / 0.5
+    return list(joint + (np.log(2 * np.pi * np.e) + s) / 2)
+
+
+def log_mean_exp_by_hand(log_w: Any) -> Any:
+    top = log_w.max(axis=-1, keepdims=True)
+    return top[..., 0] + jnp.log(jnp.exp(log_w - top).mean(axis=-1))
+
+
+def log_mean_exp(log_w: Any) -> Any:
+    return jax.nn.logsumexp(log_w, axis=-1) - jnp.log(log_w.shape[-1])
+
+
 TARGET = ([0.35, 0.65], [1.0, -0.5], [0.35, 2.0])
 
 
@@ -89,6 +116,16 @@ TARGET = ([0.35, 0.65], [1.0, -0.5], [0.35, 2.0])
         (exercises.check_push_forward, (from_exponential,)),
         (exercises.check_push_forward, (lambda z: -jax.scipy.stats.norm.logcdf(z),)),  # it falls with z
         (exercises.check_push_forward, (lambda z: stats.expon.ppf(stats.norm.cdf(z)),)),
+        (exercises.check_elbo, (elbo,)),
+        (exercises.check_elbo, (elbo_from_the_joint,)),
+        (exercises.check_posterior, (0.8, 0.2)),
+        (exercises.check_posterior, (jnp.float32(4 / 5), np.float64(1 / (1 + 1 / 0.25)))),
+        (exercises.check_best_slope, (1.936,)),  # as in the lecture
+        (exercises.check_best_slope, (jnp.sqrt(3.75),)),
+        (exercises.check_log_mean_exp, (log_mean_exp,)),
+        (exercises.check_log_mean_exp, (log_mean_exp_by_hand,)),
+        (exercises.check_constant, (-32 * np.log(2 * np.pi),)),
+        (exercises.check_constant, (-58.81,)),
     ],
 )
 def test_right_answers_pass(capsys: Capture, check: Callable[..., None], answers: tuple[Any, ...]) -> None:
@@ -188,6 +225,52 @@ def test_right_answers_pass(capsys: Capture, check: Callable[..., None], answers
         (exercises.check_push_forward, (lambda z: -jnp.log(z),), "not finite"),
         (exercises.check_push_forward, (lambda z: z.mean(),), "shape (); expected (2000,)"),
         (exercises.check_push_forward, (lambda z: None,), "returns nothing yet"),
+        (
+            exercises.check_elbo,
+            (lambda x, m, s: elbo(x, m, s) + jnp.exp(s) / 0.5,),
+            "z is not always m",
+        ),
+        (exercises.check_elbo, (lambda x, m, s: elbo(x, m, s) + penalty(m, s),), "subtract KL(q || P(z))"),
+        (exercises.check_elbo, (lambda x, m, s: elbo(x, m, s) - penalty(m, s),), "twice what it should be"),
+        (
+            exercises.check_elbo,
+            (lambda x, m, s: elbo(x, m, s) + jnp.log(2 * jnp.pi * 0.25) / 2,),
+            "constant of the Gaussian is missing",
+        ),
+        (exercises.check_elbo, (lambda x, m, s: elbo(x, m, 2 * s),), "For x = 2, q = N(0.3, e^-1) it gives"),
+        (exercises.check_elbo, (lambda x, m, s: -elbo(x, m, s),), "quadrature -"),
+        (exercises.check_elbo, (lambda x, m, s: elbo(x, m, s) * jnp.nan,), "it gives nan, quadrature"),
+        (exercises.check_elbo, (lambda x, m, s: elbo(x, m, s).sum(),), "shape (); expected (3,)"),
+        (exercises.check_elbo, (lambda x, m, s: ...,), "returns nothing yet"),
+        (exercises.check_posterior, (1, 0.2), "KL(q || P(z|x)) is still 0.1000 nats"),
+        (exercises.check_posterior, (0.8, 1.25), "Precisions (1 / variance) add up"),
+        (exercises.check_posterior, (0.8, 5), "Precisions (1 / variance) add up"),  # the precision itself
+        (exercises.check_posterior, (0.8, 0.2**0.5), "Precisions (1 / variance) add up"),
+        (exercises.check_posterior, (0.8, 0), "The variance is 0; it must be above 0"),
+        (exercises.check_posterior, (0.8, -0.2), "The variance is -0.2; it must be above 0"),
+        (exercises.check_posterior, (0.8, 1e-8), "KL(q || P(z|x)) is still 7.9056 nats"),
+        (exercises.check_posterior, (1e300, 0.2), "still inf nats"),
+        (exercises.check_posterior, ("x", 0.2), "The mean should be a number"),
+        (exercises.check_posterior, (0.8, float("inf")), "The variance should be finite"),
+        (exercises.check_best_slope, (1,), "At a = 1 log P(x) is -2.6305; it can be higher"),
+        (exercises.check_best_slope, (2,), "which variance makes a Gaussian highest"),  # forgets the noise
+        (exercises.check_best_slope, (0.941,), "it can be higher"),
+        (exercises.check_best_slope, (3.75,), "it can be higher"),
+        (exercises.check_best_slope, (-1.936,), "a is -1.936; answer with the one above 0"),
+        (exercises.check_best_slope, (float("nan"),), "should be finite"),
+        (exercises.check_log_mean_exp, (lambda w: jax.nn.logsumexp(w, axis=-1),), "log of the *sum*"),
+        (exercises.check_log_mean_exp, (lambda w: w.mean(axis=-1),), "mean of the logs, the ELBO"),
+        (exercises.check_log_mean_exp, (lambda w: jnp.exp(w).mean(axis=-1),), "For log-weights 0, 1, 2"),
+        (exercises.check_log_mean_exp, (lambda w: jnp.log(jnp.exp(w).mean(axis=-1)),), "near -1000 it fails"),
+        (exercises.check_log_mean_exp, (lambda w: log_mean_exp(w).mean(),), "shape (); expected (2,)"),
+        (exercises.check_log_mean_exp, (lambda w: log_mean_exp(w.T),), "shape (3,); expected (2,)"),
+        (exercises.check_log_mean_exp, (lambda w: None,), "returns nothing yet"),
+        (exercises.check_constant, (32 * np.log(2 * np.pi),), "The sign"),
+        (exercises.check_constant, (-np.log(2 * np.pi) / 2,), "constant of one pixel"),
+        (exercises.check_constant, (-64 * np.log(2 * np.pi),), "Each of 64 pixels"),
+        (exercises.check_constant, (0,), "Each of 64 pixels"),
+        (exercises.check_constant, ("-58.8",), "Each of 64 pixels"),  # read as a number, but too coarse
+        (exercises.check_constant, (float("-inf"),), "should be finite"),
     ],
 )
 def test_usual_mistakes_get_their_hint(
@@ -204,6 +287,11 @@ NEW: list[tuple[Callable[..., None], int]] = [
     (exercises.check_picture, 3),
     (exercises.check_linear_network, 2),
     (exercises.check_push_forward, 1),
+    (exercises.check_elbo, 1),
+    (exercises.check_posterior, 2),
+    (exercises.check_best_slope, 1),
+    (exercises.check_log_mean_exp, 1),
+    (exercises.check_constant, 1),
 ]
 
 
