@@ -188,7 +188,7 @@ def bar_panel() -> Panel:
     controls = {
         "x": choice("x, the observation", 1.5, [(f"x = {x:g}", x) for x in elbo_trials.EXAMPLE_X]),
         "decoder": choice("μ(z)", CURVED, [CURVED, STRAIGHT]),
-        "mean": slider("mean of q", 0.0, *_ENDS["mean"], 0.01),
+        "mean": slider("mean of q", 0.5, *_ENDS["mean"], 0.01),
         "log_var": slider("log-variance of q", 0.0, *_ENDS["log_var"], 0.01),
         "models": Kept(value={CURVED: elbo_trials.example(), STRAIGHT: elbo_trials.linear()}),
     }
@@ -225,9 +225,10 @@ def warning_panel() -> Panel:
             "",
             (elbo_trials.WARNING_SLOPES[1], float(heights[1])),
             (elbo_trials.WARNING_SLOPES[0], float(heights[0])),
-            arrowprops={"arrowstyle": "->", "color": colour, "lw": 1.5, "ls": ":"},
+            arrowprops={"arrowstyle": "-|>", "color": colour, "lw": 1.2},
         )
-    (dots,) = left.plot([], [], "o", color=INK, ms=7)
+    (low,) = left.plot([], [], "s", color=BLUE, ms=7)
+    (high,) = left.plot([], [], "o", color=INK, ms=7)
     left.set(title="From a = 1.94 to 0.94", xlabel="slope a of P(x|z)", ylabel="nats", ylim=(-17, 0))
     left.legend(loc="lower left")
     mean, sd = (float(a[0, 0]) for a in elbo_trials.warning_q())
@@ -247,7 +248,8 @@ def warning_panel() -> Panel:
         return Warned(slope, elbo, log_prob, density)
 
     def update(what: Warned) -> None:
-        dots.set_data([what.slope] * 2, [what.elbo, what.log_prob])
+        low.set_data([what.slope], [what.elbo])
+        high.set_data([what.slope], [what.log_prob])
         posterior.set_ydata(what.posterior)
 
     def say(what: Warned) -> str:
@@ -263,7 +265,7 @@ def warning_panel() -> Panel:
         )
 
     controls = {"slope": slider("slope a", elbo_trials.WARNING_SLOPES[0], 0.4, 2.4, 0.001)}
-    drawing = Drawing(fig, [dots, posterior], update, alt)
+    drawing = Drawing(fig, [low, high, posterior], update, alt)
     return Panel(compute, drawing, controls, grab=Grab("slope", left), describe=say)
 
 

@@ -20,6 +20,8 @@ INTEGRAL = "all of them (the integral)"
 HOW_MANY = (1, 10, 100, 1000, INTEGRAL)
 _X = np.linspace(-6, 6, 401, dtype=np.float32)
 _Z = np.linspace(-3, 3, 241, dtype=np.float32)
+_FAR = np.linspace(-6, 6, 481, dtype=np.float32)
+"""Of the posterior, which leaves for far z where no data have been."""
 _TALL = 0.5
 """Upper end of the density axis."""
 
@@ -225,7 +227,7 @@ def _posterior(model: InfiniteMixture, x: Any) -> tuple[Any, Any, Any]:
     z = rule.nodes[:, 0]
     masses = jax.nn.softmax(model.log_joint(x, rule.nodes) + rule.log_weights)
     mean = masses @ z
-    return jnp.exp(model.log_posterior(x, _Z[:, None], rule=rule)), mean, jnp.sqrt(masses @ (z - mean) ** 2)
+    return jnp.exp(model.log_posterior(x, _FAR[:, None], rule=rule)), mean, jnp.sqrt(masses @ (z - mean) ** 2)
 
 
 def encode(finite: Mixture, infinite: InfiniteMixture, x: tuple[float, float]) -> Coded:
@@ -277,9 +279,9 @@ def code_panel(finite: Mixture, infinite: InfiniteMixture, x: Any) -> Panel:
         title="Which cluster? P(m|x)", xlabel="m, the cluster", ylabel="responsibility", ylim=(0, 1.02)
     )
     middle.set_xticks(np.arange(1, k + 1))
-    right.plot(_Z, np.exp(-(_Z**2) / 2) / np.sqrt(2 * np.pi), ":", color=INK, label="P(z)")
-    (posterior,) = right.plot(_Z, 0 * _Z, color=ORANGE, label="P(z|x)")
-    right.set(title="Where along z? P(z|x)", xlabel="z", ylabel="density", xlim=(-3, 3), ylim=(0, 8))
+    right.plot(_FAR, np.exp(-(_FAR**2) / 2) / np.sqrt(2 * np.pi), ":", color=INK, label="P(z)")
+    (posterior,) = right.plot(_FAR, 0 * _FAR, color=ORANGE, label="P(z|x)")
+    right.set(title="Where along z? P(z|x)", xlabel="z", ylabel="density", xlim=(-6, 6), ylim=(0, 8))
     right.legend(loc="upper right", handlelength=1.5)
 
     def compute(x1: float, x2: float) -> Coded:
