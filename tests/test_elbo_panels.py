@@ -226,7 +226,7 @@ def bar_of(panel: Panel) -> elbo_panels.Bar:
 
 
 def test_bar_panel_tells_its_numbers(shown: Panel) -> None:
-    log_p, elbo, kl = by_scipy(CURVED, 1.5, 0.0, 0.0)
+    log_p, elbo, kl = by_scipy(CURVED, 1.5, 0.5, 0.0)
     # four digits are told; float32 may turn the last
     found = [float(re.findall(r"-?\d+\.\d{4}", fact)[0]) for fact in numbers(shown)]
     assert found == pytest.approx([elbo, kl, log_p, log_p], abs=1.1e-4)
@@ -342,8 +342,9 @@ def test_warning_panel_shows_what_was_computed(warning: Panel) -> None:
         what = warning.compute(slope)
         check_frame(warning, what)
         artists: list[Any] = warning.drawing.moving
-        dots, posterior = artists
-        np.testing.assert_array_equal(dots.get_data(), [[slope] * 2, [what.elbo, what.log_prob]])
+        low, high, posterior = artists
+        np.testing.assert_array_equal(low.get_data(), [[slope], [what.elbo]])
+        np.testing.assert_array_equal(high.get_data(), [[slope], [what.log_prob]])
         np.testing.assert_array_equal(posterior.get_ydata(), what.posterior)
     left = warning.drawing.figure.axes[0]
     warning.picture.pointer = shares(warning, left, 0.941, -8)
