@@ -246,8 +246,8 @@ POINTS = [
     (-1.6, -1.0),
     (1.6, -1.0),
     (0.0, 0.0),
-    (5.0, -4.0),
-]  # the last: z lies outside of what is drawn
+    (4.0, -3.0),  # far away: z lies outside of what is drawn
+]
 
 
 def posterior(x: tuple[float, float]) -> tuple[float, float]:
