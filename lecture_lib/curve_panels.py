@@ -122,7 +122,13 @@ def match_panel() -> Panel:
         for letter, (colour, style) in zip(LETTERS, looks, strict=False)
     ]
     (density,) = ax.plot(grid, 0 * grid, ":", color=PURPLE, label="your mixture")
-    ax.set(title="Which two Gaussians?", xlabel="x", ylabel="density", xlim=(-7, 7), ylim=(0, 0.65))
+    ax.set(
+        title="Which two Gaussians? (B has the weight that A leaves)",
+        xlabel="x",
+        ylabel="density",
+        xlim=(-7, 7),
+        ylim=(0, 0.65),
+    )
     ax.legend(loc="upper left")
 
     def compute(share: float, **sliders: float) -> Mixture:
@@ -142,7 +148,7 @@ def match_panel() -> Panel:
         return f"A black curve, a narrow peak on a broad hill, and a mixture of two Gaussians. {say(what)}."
 
     controls = {
-        "share": slider("weight A (B the rest)", 0.5, 0.05, 0.95, 0.01),
+        "share": slider("weight A", 0.5, 0.05, 0.95, 0.01),
         "m0": slider("mean A", -2, -4, 4, 0.05),
         "s0": slider("spread (sd) A", 1, 0.1, 3, 0.05),
         "m1": slider("mean B", 2, -4, 4, 0.05),

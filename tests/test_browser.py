@@ -579,8 +579,8 @@ def test_point_dragged_in_the_picture_moves_both_sliders(mixtures: Notebook) -> 
     assert box is not None
 
     def place(x1: float, x2: float) -> tuple[float, float]:
-        """Of a point of the plane on the page: the axes go from -1.8 to 1.8 and from -1.5 up to 2.5."""
-        return box["x"] + (x1 + 1.8) / 3.6 * box["width"], box["y"] + (2.5 - x2) / 4 * box["height"]
+        """Of a point of the plane on the page: the axes go from -1.8 to 1.8 and from -1 up to 2.3."""
+        return box["x"] + (x1 + 1.8) / 3.6 * box["width"], box["y"] + (2.3 - x2) / 3.3 * box["height"]
 
     def stands_at(x1: float, x2: float) -> bool:
         values = value_of(page, 1, 0), value_of(page, 1, 1)
@@ -592,7 +592,7 @@ def test_point_dragged_in_the_picture_moves_both_sliders(mixtures: Notebook) -> 
     mixtures.wait_for(lambda: stands_at(-0.5, 0.5), 10)
     page.mouse.move(*place(0.4, 1.3), steps=5)
     mixtures.wait_for(lambda: stands_at(0.4, 1.3), 10)
-    page.mouse.move(*place(-1.75, 2.4), steps=5)  # beyond the ends of both sliders
+    page.mouse.move(*place(-1.75, 2.2), steps=5)  # beyond the ends of both sliders
     mixtures.wait_for(lambda: stands_at(-1.6, 1.6), 10)
     page.mouse.move(*place(-1.0, 0.0), steps=5)
     page.mouse.up()
