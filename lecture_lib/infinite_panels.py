@@ -275,13 +275,11 @@ def code_panel(finite: Mixture, infinite: InfiniteMixture, x: Any) -> Panel:
     left.legend(loc="upper center", ncols=2, fontsize=8, handlelength=1, columnspacing=1)
     k = len(centres)
     bars = middle.bar(np.arange(1, k + 1), np.zeros(k), color=BLUE, alpha=0.6, hatch="//", edgecolor=BLUE)
-    middle.set(
-        title="Which cluster? P(m|x)", xlabel="m, the cluster", ylabel="responsibility", ylim=(0, 1.02)
-    )
+    middle.set(title="Which one? P(m|x)", xlabel="m, the cluster", ylabel="responsibility", ylim=(0, 1.02))
     middle.set_xticks(np.arange(1, k + 1))
     right.plot(_FAR, np.exp(-(_FAR**2) / 2) / np.sqrt(2 * np.pi), ":", color=INK, label="P(z)")
     (posterior,) = right.plot(_FAR, 0 * _FAR, color=ORANGE, label="P(z|x)")
-    right.set(title="Where along z? P(z|x)", xlabel="z", ylabel="density", xlim=(-6, 6), ylim=(0, 8))
+    right.set(title="Where on z? P(z|x)", xlabel="z", ylabel="density", xlim=(-6, 6), ylim=(0, 8))
     right.legend(loc="upper right", handlelength=1.5)
 
     def compute(x1: float, x2: float) -> Coded:
