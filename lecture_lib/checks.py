@@ -52,6 +52,12 @@ def whole(name: str, value: Any, *, low: int, high: int | None = None) -> int:
     return int(value)
 
 
+def ends(low: Any, high: Any) -> None:
+    """Raise ValueError unless `low` and `high` are finite and in order."""
+    if not (np.isfinite(low) and np.isfinite(high) and low < high):
+        raise ValueError(f"low is {low}, high is {high}; expected finite numbers with low < high")
+
+
 def positive(name: str, value: Any) -> None:
     """Raise ValueError unless every number in `value` is finite and above zero (not while traced)."""
     finite(name, value)

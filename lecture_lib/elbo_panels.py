@@ -353,7 +353,6 @@ class Sampled(NamedTuple):
 
     name: str
     n: int
-    k: int
     estimates: Estimates
 
 
@@ -390,7 +389,7 @@ def estimates_panel() -> Panel:
         return estimates(qs[name], seed=seed, baseline=baseline)
 
     def compute(name: str, n: int, baseline: bool, seed: int) -> Sampled:
-        return Sampled(name, n, KS[-1], sampled(name, seed, baseline))
+        return Sampled(name, n, sampled(name, seed, baseline))
 
     def update(what: Sampled) -> None:
         of = what.estimates
@@ -413,7 +412,7 @@ def estimates_panel() -> Panel:
         return (
             f"n = {what.n}: L_b = {of.elbo:.3f} ± {rms:.3f} | spread (sd) of the gradient: reparameterised "
             f"{of.reparameterised.std():.2f}, score function {of.score.std():.2f} | "
-            f"log P(x) = {of.log_prob:.3f}, weighted bound with k = {what.k}: {of.weighted[-1]:.3f} nats"
+            f"log P(x) = {of.log_prob:.3f}, weighted bound with k = {KS[-1]}: {of.weighted[-1]:.3f} nats"
         )
 
     def alt(what: Sampled) -> str:

@@ -50,6 +50,13 @@ class Picture(anywidget.AnyWidget):
             self.png, self.alt, self.width = still.png, still.alt, still.width
 
 
+def _check_span(start: float, low: float, high: float) -> None:
+    if not low < high or not low <= start <= high:
+        raise ValueError(
+            f"start is {start}, low {low}, high {high}; expected low <= start <= high, low < high"
+        )
+
+
 def slider(
     label: str, start: float, low: float, high: float, step: float, *, digits: int | None = None
 ) -> widgets.FloatSlider:
@@ -62,10 +69,7 @@ def slider(
         step: Distance between two values, above 0.
         digits: Digits shown after the point; by default as many as `step` needs.
     """
-    if not low < high or not low <= start <= high:
-        raise ValueError(
-            f"start is {start}, low {low}, high {high}; expected low <= start <= high, low < high"
-        )
+    _check_span(start, low, high)
     checks.positive("step", float(step))
     if digits is None:
         digits = next(d for d in itertools.count() if math.isclose(round(step, d), step, rel_tol=1e-6))
@@ -89,10 +93,7 @@ def whole_slider(label: str, start: int, low: int, high: int) -> widgets.IntSlid
         start: Value at the beginning and after a reset.
         low, high: The ends, both included.
     """
-    if not low < high or not low <= start <= high:
-        raise ValueError(
-            f"start is {start}, low {low}, high {high}; expected low <= start <= high, low < high"
-        )
+    _check_span(start, low, high)
     return widgets.IntSlider(start, min=low, max=high, description=label, style=_WIDE, layout=_ROW)
 
 

@@ -76,10 +76,7 @@ class Uniform:
     high: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.low) and np.isfinite(self.high) and self.low < self.high):
-            raise ValueError(
-                f"low is {self.low}, high is {self.high}; expected finite numbers with low < high"
-            )
+        checks.ends(self.low, self.high)
 
     def log_prob(self, z: Float[ArrayLike, "*batch latent"]) -> Float[Array, "*batch"]:
         """Log-density of each z, summed over the last axis, in nats; -inf outside."""

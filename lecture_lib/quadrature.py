@@ -5,7 +5,7 @@ is never taken on trust: compare two rules of different kinds.
 """
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +39,7 @@ def trapezoid(low: float, high: float, points: int, *, latent: int = 1) -> Rule:
     Raises:
         ValueError: The ends are not finite or not in order, or a count is out of its range.
     """
-    _check_ends(low, high)
+    checks.ends(low, high)
     weights = np.full(checks.whole("points", points, low=2), (high - low) / (points - 1))
     weights[[0, -1]] /= 2
     return _tensor(np.linspace(low, high, points), np.log(weights), latent)
@@ -58,7 +58,7 @@ def gauss_legendre(low: float, high: float, points: int, *, latent: int = 1) -> 
     Raises:
         ValueError: The ends are not finite or not in order, or a count is out of its range.
     """
-    _check_ends(low, high)
+    checks.ends(low, high)
     t, w = _legendre(checks.whole("points", points, low=1))
     half = (high - low) / 2
     return _tensor(low + half * (t + 1), np.log(half * w), latent)
@@ -119,11 +119,6 @@ def log_integral(
 @functools.lru_cache(maxsize=16)  # the nodes are eigenvalues: half a second for 2000 of them
 def _legendre(points: int) -> tuple[np.ndarray, np.ndarray]:
     return np.polynomial.legendre.leggauss(points)
-
-
-def _check_ends(low: Any, high: Any) -> None:
-    if not (np.isfinite(low) and np.isfinite(high) and low < high):
-        raise ValueError(f"low is {low}, high is {high}; expected finite numbers with low < high")
 
 
 def _tensor(nodes: np.ndarray, log_weights: np.ndarray, latent: int) -> Rule:

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from lecture_lib import figures
+from lecture_lib.figures import Drawing
 from lecture_lib.panels import Kept, Panel
 
 
@@ -20,9 +21,8 @@ def decoded(png: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(png)))
 
 
-def redrawn(panel: Panel, what: Any, *, on_top: bool) -> np.ndarray:
+def redrawn(drawing: Drawing[Any], what: Any, *, on_top: bool = True) -> np.ndarray:
     """The same state by an ordinary full draw, with the moving artists on top or where they belong."""
-    drawing = panel.drawing
     drawing.update(what)
     before = [artist.get_zorder() for artist in drawing.moving]
     for i, artist in enumerate(drawing.moving):
@@ -40,9 +40,9 @@ def redrawn(panel: Panel, what: Any, *, on_top: bool) -> np.ndarray:
 
 def check_frame(panel: Panel, what: Any) -> None:
     frame = decoded(panel.drawing(what).png)
-    np.testing.assert_array_equal(frame, redrawn(panel, what, on_top=True))
+    np.testing.assert_array_equal(frame, redrawn(panel.drawing, what, on_top=True))
     # where a moving line crosses an axis or a legend, blitting puts it on top: lines one pixel wide
-    other = (frame != redrawn(panel, what, on_top=False)).any(-1)
+    other = (frame != redrawn(panel.drawing, what, on_top=False)).any(-1)
     assert other.mean() < 0.005
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 from lecture_lib import figures
 from lecture_lib.figures import Drawing, Still
+from tests.frames import redrawn
 
 
 def decoded(png: bytes) -> np.ndarray:
@@ -112,22 +113,6 @@ def sine() -> Drawing[float]:
         dot.set_data([3], [np.sin(3 + shift)])
 
     return Drawing(fig, [curve, dot], update, lambda shift: f"sine, shifted by {shift}")
-
-
-def redrawn(drawing: Drawing[Any], what: Any) -> np.ndarray:
-    """The same state by an ordinary full draw, with the moving artists on top as blitting has them."""
-    drawing.update(what)
-    before = [artist.get_zorder() for artist in drawing.moving]
-    for i, artist in enumerate(drawing.moving):
-        artist.set_animated(False)
-        artist.set_zorder(100 + i)
-    with mpl.rc_context(figures.STYLE):
-        drawing.figure.canvas.draw()
-    pixels = np.asarray(drawing.figure.canvas.buffer_rgba())[..., :3].copy()  # type: ignore[attr-defined]
-    for artist, zorder in zip(drawing.moving, before, strict=True):
-        artist.set_animated(True)
-        artist.set_zorder(zorder)
-    return pixels
 
 
 def test_blitted_frame_is_the_full_one() -> None:
