@@ -1,8 +1,5 @@
 """The panels of notebooks 00 and 01: the moon slider in the browser, retraining, and the curves of the KL."""
 
-import base64
-import html
-import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -11,16 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import traitlets
-from flax import nnx
 
-from lecture_lib import checks, figures, measures, moon_trials
+from lecture_lib import browser, checks, figures, measures, moon_trials
 from lecture_lib.figures import BLUE, GREEN, INK, ORANGE, Drawing, Still
 from lecture_lib.moon_trials import SIZE
-from lecture_lib.networks import VAE, Autoencoder, Decoder
-from lecture_lib.panels import STATIC, Grab, Panel, _with_still, choice_slider, slider
+from lecture_lib.networks import VAE, Autoencoder
+from lecture_lib.panels import Grab, Panel, choice_slider, slider, with_still
 
 _TRUE_STEP = 5
-_NAMES = {nnx.tanh: "tanh"}
 
 
 class MoonSlider(anywidget.AnyWidget):
@@ -39,8 +34,8 @@ class MoonSlider(anywidget.AnyWidget):
         ValueError: No model, a code that is not 1-D, layers other than tanh, or shapes that do not fit.
     """
 
-    _esm = STATIC / "moon_slider.js"
-    _css = STATIC / "moon_slider.css"
+    _esm = browser.script("nets.js", "moon_slider.js")
+    _css = browser.script("moon_slider.css")
     data = traitlets.Dict().tag(sync=True)
     weights = traitlets.Bytes().tag(sync=True)
     place = traitlets.Float(0.0).tag(sync=True)
@@ -59,21 +54,21 @@ class MoonSlider(anywidget.AnyWidget):
                 f"images has shape {images.shape}; expected ({len(phases)}, size * size), one for each phase"
             )
         true_phases, true = measures.true_moons(size, _TRUE_STEP)
-        floats, lines = [true.astype("<f4").ravel()], []
+        floats, lines = [true], []
         for name, model in models.items():
-            sizes, activations, weights = decoder_weights(model.decoder)
-            if sizes[0] != 1 or sizes[-1] != size**2:
+            decoder = model.decoder
+            if (decoder.latent, decoder.pixels) != (1, size**2):
                 raise ValueError(
-                    f"{name}: its decoder goes from {sizes[0]} to {sizes[-1]}; expected 1 to {size**2}"
+                    f"{name}: its decoder goes from {decoder.latent} to {decoder.pixels}; "
+                    f"expected 1 to {size**2}"
                 )
+            net = browser.pack(decoder)
             codes = moon_trials.codes_of(model, images)
             low, high = code_line(codes)
             lines.append(
                 {
                     "name": name,
-                    "sizes": sizes,
-                    "activations": activations,
-                    "count": len(weights),
+                    "net": net.spec,
                     "phases": [round(float(phase)) for phase in phases],
                     "codes": codes.mean.tolist(),
                     "sds": None if codes.sd is None else codes.sd.tolist(),
@@ -81,7 +76,7 @@ class MoonSlider(anywidget.AnyWidget):
                     "high": high,
                 }
             )
-            floats.append(weights)
+            floats.append(net.weights)
         data = {
             "size": size,
             "phases": true_phases.tolist(),
@@ -90,7 +85,7 @@ class MoonSlider(anywidget.AnyWidget):
             "symbol": "z",
             "start": place,
         }
-        super().__init__(data=data, weights=np.concatenate(floats).astype("<f4").tobytes(), place=place)
+        super().__init__(data=data, weights=browser.as_bytes(*floats), place=place)
         self._models = dict(models)
 
     def codes(self) -> dict[str, float]:
@@ -115,50 +110,12 @@ class MoonSlider(anywidget.AnyWidget):
 
     def live_html(self) -> str:
         """The widget as a piece of HTML that needs no kernel and loads nothing."""
-        script = base64.b64encode((STATIC / "moon_slider.js").read_bytes()).decode()
-        css = (STATIC / "moon_slider.css").read_text()
-        # a name with "</script>" in it must not end the script
-        state = json.dumps({"data": self.data, "place": self.place}).replace("</", "<\\/")
-        weights = base64.b64encode(self.weights).decode()
-        home = f"moon-slider-{self.model_id}"
-        return (
-            f'<div id="{html.escape(home)}">{self.still().as_html()}</div><style>{css}</style>'
-            '<script type="module">\nconst { default: widget } = await import('
-            f'"data:text/javascript;base64,{script}");\n'
-            f"const state = {state};\n"
-            f'const bytes = Uint8Array.from(atob("{weights}"), (c) => c.charCodeAt(0));\n'
-            "state.weights = new DataView(bytes.buffer);\n"
-            "const model = { get: (name) => state[name], set: (name, value) => (state[name] = value), "
-            "on: () => {}, off: () => {}, save_changes: () => {} };\n"
-            f'const el = document.getElementById("{html.escape(home)}");\n\n'
-            "const live = document.createElement('div');\nwidget.render({ model, el: live });\n"
-            "el.replaceChildren(live);\n</script>"
-        )
+        state = {"data": self.data, "place": self.place}
+        name = f"moon-slider-{self.model_id}"
+        return browser.page(name, self._esm, self._css, state, self.weights, self.still().as_html())
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        return _with_still(super()._repr_mimebundle_(**kwargs), self.still(), self.live_html())
-
-
-def decoder_weights(decoder: Decoder) -> tuple[list[int], list[str], np.ndarray]:
-    """A decoder as the browser wants it: layer widths, activation names, and all weights in a row.
-
-    Raises:
-        ValueError: An activation that the browser's side does not know.
-    """
-    sizes, activations, floats = [decoder.latent], [], []
-    for layer in decoder.layers.layers:
-        if isinstance(layer, nnx.Linear):
-            sizes.append(layer.out_features)
-            activations.append("linear")
-            floats += [np.asarray(part).ravel() for part in jax.tree.leaves((layer.kernel, layer.bias))]
-        elif layer in _NAMES:
-            activations[-1] = _NAMES[layer]
-        else:
-            name = getattr(layer, "__name__", layer)
-            raise ValueError(
-                f"activation {name} is not known in the browser; expected {list(_NAMES.values())}"
-            )
-    return sizes, activations, np.concatenate(floats).astype("<f4")
+        return with_still(super()._repr_mimebundle_(**kwargs), self.still(), self.live_html())
 
 
 def code_line(codes: moon_trials.Codes) -> tuple[float, float]:

@@ -10,11 +10,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from lecture_lib import checks, gaussians
 from lecture_lib.gaussians import InfiniteMixture
-from lecture_lib.networks import VAE, Autoencoder
+from lecture_lib.networks import VAE, Autoencoder, ConditionalVAE
 
 
 class ELBO(NamedTuple):
@@ -80,16 +80,27 @@ def bernoulli_log_likelihood(
 
 
 def log_likelihood_given_z(
-    vae: VAE, x: Float[Array, "batch pixels"], z: Float[Array, "batch latent"]
+    vae: VAE | ConditionalVAE,
+    x: Float[Array, "batch pixels"],
+    z: Float[Array, "batch latent"],
+    *labels: Int[Array, " batch"],
 ) -> Float[Array, " batch"]:
-    """Log-density log p(x|z) of the VAE's decoder, in nats; x (batch, pixels), z (batch, latent)."""
-    decoded = vae.decoder(z)
+    """Log-density log p(x|z) of the VAE's decoder, in nats; x (batch, pixels), z (batch, latent).
+
+    A conditional VAE needs the labels, too, and gives log p(x|z, y).
+    """
+    decoded = vae.decoder(z, *labels)
     if vae.likelihood == "bernoulli":
         return bernoulli_log_likelihood(x, decoded)
     return gaussian_log_likelihood(x, decoded, vae.noise_log_var[...])
 
 
-def elbo(vae: VAE, x: Float[Array, "batch pixels"], *, key: PRNGKeyArray) -> ELBO:
+def elbo(
+    vae: VAE | ConditionalVAE,
+    x: Float[Array, "batch pixels"],
+    *labels: Int[Array, " batch"],
+    key: PRNGKeyArray,
+) -> ELBO:
     """The evidence lower bound of each x, with one draw of z.
 
     L_b = E_q[log p(x|z)] - KL(q(z|x) || p(z)) (lecture slide "Maximizing Likelihood"; Kingma and Welling
@@ -98,6 +109,7 @@ def elbo(vae: VAE, x: Float[Array, "batch pixels"], *, key: PRNGKeyArray) -> ELB
     Args:
         vae: The model.
         x: Images, shape (batch, pixels).
+        labels: Classes, shape (batch,), for a conditional VAE: then all densities are given y.
         key: A key of `jax.random.key` for eps.
 
     Returns:
@@ -106,9 +118,9 @@ def elbo(vae: VAE, x: Float[Array, "batch pixels"], *, key: PRNGKeyArray) -> ELB
     Raises:
         TypeError, ValueError: x does not fit the model.
     """
-    q = vae.encoder(x)
+    q = vae.encoder(x, *labels)
     z = gaussians.reparameterise(key, *q)
-    return ELBO(log_likelihood_given_z(vae, x, z), gaussians.kl_standard_normal(*q))
+    return ELBO(log_likelihood_given_z(vae, x, z, *labels), gaussians.kl_standard_normal(*q))
 
 
 def negative_elbo(
@@ -130,6 +142,30 @@ def negative_elbo(
     reconstruction, kl = terms.reconstruction.mean(), terms.kl.mean()
     sd = jnp.exp(vae.encoder(x).log_var / 2).mean()  # the compiler runs the encoder once
     return -(reconstruction - beta * kl), {"reconstruction": reconstruction, "kl": kl, "sd": sd}
+
+
+def conditional_negative_elbo(
+    vae: ConditionalVAE,
+    batch: tuple[Float[Array, "batch pixels"], Int[Array, " batch"]],
+    key: PRNGKeyArray,
+    *,
+    beta: Float[ArrayLike, ""] = 1.0,
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+    """The conditional VAE's loss for `training.fit`: as `negative_elbo`, with everything given the label.
+
+    Args:
+        vae: The model.
+        batch: Images (batch, pixels) and their classes (batch,).
+        key: For eps.
+        beta: Weight of the KL term; 1 is the bound. More of it leaves less of the label in z (Higgins et al.
+            2017 on beta), at the price of detail.
+
+    Returns:
+        The loss in nats, and the batch means of `reconstruction` and `kl`.
+    """
+    terms = elbo(vae, *batch, key=key)
+    reconstruction, kl = terms.reconstruction.mean(), terms.kl.mean()
+    return -(reconstruction - beta * kl), {"reconstruction": reconstruction, "kl": kl}
 
 
 def squared_error(

@@ -9,7 +9,6 @@ queueing the work elsewhere builds up a backlog of seconds.)
 import html
 import itertools
 import math
-import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -17,10 +16,9 @@ import anywidget
 import ipywidgets as widgets
 import traitlets
 
-from lecture_lib import checks
+from lecture_lib import browser, checks
 from lecture_lib.figures import Drawing, Still
 
-STATIC = pathlib.Path(__file__).parent / "static"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 _WIDE = {"description_width": "17em"}
@@ -33,7 +31,7 @@ _GRID = widgets.Layout(grid_template_columns="repeat(auto-fit, minmax(21em, 1fr)
 class Picture(anywidget.AnyWidget):
     """A PNG with alternative text (`ipywidgets.Image` has none) that reports where it is grabbed."""
 
-    _esm = STATIC / "picture.js"
+    _esm = browser.script("picture.js")
     png = traitlets.Bytes(b"").tag(sync=True)
     alt = traitlets.Unicode("").tag(sync=True)
     width = traitlets.Int(0).tag(sync=True)
@@ -246,10 +244,10 @@ class Panel(widgets.VBox):
         self._set(inside)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        return _with_still(super()._repr_mimebundle_(**kwargs), self.first)
+        return with_still(super()._repr_mimebundle_(**kwargs), self.first)
 
 
-def _with_still(
+def with_still(
     bundle: Any, still: Still, live_html: str | None = None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """A widget's MIME bundle and, for readers without a kernel, its first picture."""

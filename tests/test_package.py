@@ -15,10 +15,19 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCES = {path.stem: path for path in sorted((ROOT / "lecture_lib").glob("*.py")) if path.stem != "__init__"}
 
 ORDER = [
-    *("checks", "moon", "quadrature", "priors", "gaussians", "networks"),
+    *("checks", "moon", "strokes", "quadrature", "priors", "gaussians", "layers", "networks"),
     *("datasets", "objectives", "bounds", "gradients", "variational", "training", "measures"),
     *("moon_trials", "mixture_trials", "code_trials", "elbo_trials"),
-    *("figures", "panels", "moon_panels", "mixture_panels", "curve_panels", "infinite_panels", "elbo_panels"),
+    *(
+        "browser",
+        "figures",
+        "panels",
+        "moon_panels",
+        "mixture_panels",
+        "curve_panels",
+        "infinite_panels",
+        "elbo_panels",
+    ),
 ]
 """Each of these imports only from those before it."""
 

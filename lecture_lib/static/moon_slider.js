@@ -1,27 +1,6 @@
 // One slider moves along the code line; each model's decoder runs here, in the page. No kernel needed.
-// The weights come once: float32, layer after layer, kernel (row by row: one row an input) and then bias.
-const ACTIVATIONS = { tanh: Math.tanh, linear: (x) => x };
+// The weights come once: the true moons, then the decoder of each model.
 const SVG = "http://www.w3.org/2000/svg";
-
-export function readLayers(sizes, activations, floats) {
-  let at = 0;
-  return activations.map((name, i) => {
-    const [inputs, outputs] = [sizes[i], sizes[i + 1]];
-    const kernel = floats.subarray(at, (at += inputs * outputs));
-    const bias = floats.subarray(at, (at += outputs));
-    return { inputs, outputs, kernel, bias, activation: ACTIVATIONS[name] };
-  });
-}
-
-export function decode(layers, z) {
-  let x = Float64Array.of(z);
-  for (const { inputs, outputs, kernel, bias, activation } of layers) {
-    const y = Float64Array.from(bias);
-    for (let i = 0; i < inputs; i++) for (let j = 0; j < outputs; j++) y[j] += x[i] * kernel[i * outputs + j];
-    x = y.map(activation);
-  }
-  return x;
-}
 
 export function nearest(image, moons, phases) {
   let best = { distance: Infinity };
@@ -33,19 +12,6 @@ export function nearest(image, moons, phases) {
   }
   return best;
 }
-
-function paint(canvas, image, size) {
-  const rgba = new Uint8ClampedArray(4 * size * size);
-  for (let i = 0; i < size * size; i++) rgba.set([255 * image[i], 255 * image[i], 255 * image[i], 255], 4 * i);
-  canvas.getContext("2d").putImageData(new ImageData(rgba, size, size), 0, 0);
-}
-
-const make = (tag, parent, text = "", set = {}) => {
-  const node = Object.assign(document.createElement(tag), set);
-  node.textContent = text;
-  parent.append(node);
-  return node;
-};
 
 function codeLine(parent, model) {
   const svg = document.createElementNS(SVG, "svg");
@@ -73,8 +39,7 @@ function codeLine(parent, model) {
 
 function render({ model, el }) {
   const data = model.get("data"), size = data.size;
-  const view = model.get("weights");
-  const floats = new Float32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
+  const floats = readFloats(model.get("weights"));
   const moons = floats.subarray(0, data.phases.length * size * size);
   let at = moons.length;
   el.classList.add("moon-slider");
@@ -86,7 +51,8 @@ function render({ model, el }) {
   const row = make("div", el, "", { className: "moon-row" });
 
   const columns = data.models.map((m) => {
-    const layers = readLayers(m.sizes, m.activations, floats.subarray(at, (at += m.count)));
+    const net = readNet(m.net, floats, at);
+    at += m.net.count;
     const card = make("section", row, "", { className: "moon-card" });
     make("h4", card, m.name);
     const pair = make("div", card, "", { className: "moon-pair" });
@@ -97,15 +63,15 @@ function render({ model, el }) {
       return { canvas, caption: make("figcaption", box, caption) };
     });
     const move = codeLine(card, m);
-    return { m, layers, drawn, truth, move };
+    return { m, net, drawn, truth, move };
   });
 
   function update() {
     const place = Math.min(1, Math.max(0, model.get("place")));
     range.value = place;
-    const said = columns.map(({ m, layers, drawn, truth, move }) => {
+    const said = columns.map(({ m, net, drawn, truth, move }) => {
       const code = m.low + place * (m.high - m.low);
-      const image = decode(layers, code);
+      const image = run(net, [code]);
       const near = nearest(image, moons, data.phases);
       paint(drawn.canvas, image, size);
       paint(truth.canvas, moons.subarray(near.index * size * size, (near.index + 1) * size * size), size);
@@ -122,9 +88,7 @@ function render({ model, el }) {
     model.set("place", place);
     update();
   };
-  range.addEventListener("keydown", (event) => {
-    if (/^(Arrow|Page|Home|End)/.test(event.key)) event.stopPropagation(); // JupyterLab would fold headings
-  });
+  keepKeys(range);
   range.addEventListener("input", () => go(Number(range.value)));
   range.addEventListener("change", () => model.save_changes());
   reset.addEventListener("click", () => {
