@@ -1,7 +1,11 @@
-"""Data that ships with the packages, and curves to be imitated: no network, ever."""
+"""Data that ships with the packages, MNIST from a folder, and curves to be imitated.
+
+No network, but for `fetch_mnist`, which nothing here calls.
+"""
 
 import functools
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
@@ -12,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Int32, PRNGKeyArray
 from scipy import stats
 
-from lecture_lib import checks, quadrature
+from lecture_lib import checks, mnist_files, quadrature
 
 _TEST = 360
 _SEED = 0
@@ -57,6 +61,63 @@ def digits(split: Literal["all", "train", "test"] = "all") -> Images:
     images.flags.writeable = False  # the arrays are cached: a change would reach every later caller
     labels.flags.writeable = False
     return Images(images, labels)
+
+
+def mnist(folder: str | os.PathLike[str], split: Literal["train", "test"]) -> Images:
+    """The original MNIST digits, 28x28 pixels (LeCun, Cortes and Burges 1998), from files in a folder.
+
+    The files are train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and
+    t10k-labels-idx1-ubyte, each plain or as .gz, or with .idx in place of -idx; the last two are the test
+    split.
+
+    Args:
+        folder: Where they are, such as "data/mnist".
+        split: "train" 60000 digits, "test" 10000 other ones of other people, both in the order of the files.
+
+    Returns:
+        Images of shape (n, 28, 28), float32 in [0, 1] (the 256 grey levels divided by 255), and labels 0
+        to 9. Read-only like those of `digits`, but read anew each time: the train images take 188 MB.
+
+    Raises:
+        FileNotFoundError: The folder or one of the two files is not there.
+        ValueError: An unknown split, or a file that is damaged, of the wrong kind or shape, or that does not
+            have the bytes of the original, told by their SHA-256: Fashion-MNIST has the same shapes. Like the
+            one above, the message names the file.
+    """
+    pixels, classes = mnist_files.load(folder, split)
+    images = np.divide(pixels, np.float32(255))
+    labels = classes.astype(np.int32)
+    images.flags.writeable = False
+    labels.flags.writeable = False
+    return Images(images, labels)
+
+
+def mnist_splits(folder: str | os.PathLike[str]) -> tuple[Literal["train", "test"], ...]:
+    """The splits that `mnist` finds both files of: () where there are none, or no such folder.
+
+    The contents are not looked at: damaged files are for `mnist` to complain about, not to be passed over.
+    """
+    return mnist_files.complete(folder)
+
+
+def fetch_mnist(
+    folder: str | os.PathLike[str], splits: Iterable[Literal["train", "test"]] = ("train", "test")
+) -> None:
+    """Fetch those files of MNIST that are missing or damaged, 11.6 MB in all: the only use of the network.
+
+    Prints a line for each file. Each comes from the first mirror that has it with the right SHA-256, and is
+    put into place whole, as .gz, or not at all; a second call goes on where the first one failed.
+
+    Args:
+        folder: Where to put them; it is made if need be.
+        splits: Which to fetch.
+
+    Raises:
+        ValueError: An unknown split.
+        ConnectionError: No mirror had the file, or none could be reached; nothing else here needs it.
+        OSError: The folder cannot be made, or written to.
+    """
+    mnist_files.fetch(folder, splits)
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +21,16 @@ def chromium() -> str:
     if os.environ.get("LECTURE_REQUIRE_BROWSER") == "1":
         pytest.fail("LECTURE_REQUIRE_BROWSER=1, but there is no chromium on PATH")
     pytest.skip("no chromium on PATH")
+
+
+@pytest.fixture(scope="session")
+def mnist_folder() -> Path:
+    """A folder with the test split of the original MNIST; where there is none the test is skipped."""
+    from lecture_lib import datasets  # with it comes JAX, which not every test needs
+
+    told = os.environ.get("LECTURE_MNIST")
+    places = [ROOT / "data" / "mnist", *([Path(told)] if told else []), ROOT.parent / "shared" / "mnist"]
+    for place in places:
+        if "test" in datasets.mnist_splits(place):
+            return place
+    pytest.skip("no MNIST in data/mnist; LECTURE_MNIST can name another folder")

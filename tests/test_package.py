@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCES = {path.stem: path for path in sorted((ROOT / "lecture_lib").glob("*.py")) if path.stem != "__init__"}
 
 ORDER = [
-    *("checks", "moon", "strokes", "quadrature", "priors", "gaussians", "layers", "networks"),
-    *("datasets", "objectives", "bounds", "gradients", "variational", "training", "measures"),
+    *("checks", "idx", "moon", "strokes", "quadrature", "priors", "gaussians", "layers", "networks"),
+    *("mnist_files", "datasets", "objectives", "bounds", "gradients", "variational", "training", "measures"),
     *("moon_trials", "mixture_trials", "code_trials", "elbo_trials"),
     *(
         "browser",
@@ -126,7 +126,7 @@ def refuse(*args, **kwargs):
 
 socket.socket, socket.create_connection, socket.getaddrinfo = Refused, refuse, refuse
 
-import importlib
+import importlib, sys
 for name in {sorted(SOURCES)!r}:
     importlib.import_module("lecture_lib." + name)
 
@@ -138,5 +138,18 @@ x = datasets.digits("test").images.reshape(-1, 64)
 model = VAE(64, 2, rngs=nnx.Rngs(0))
 fitted = training.fit(model, objectives.negative_elbo, x, key=jax.random.key(0), steps=20, progress=None)
 print(len(fitted.history.loss), moon.render(90.0).shape)
+print(datasets.mnist_splits("no such folder"), "pooch" in sys.modules)
 """
-    assert run(code).split() == ["20", "(32,", "32)"]
+    assert run(code).split() == ["20", "(32,", "32)", "()", "False"]
+
+
+def test_nobody_calls_what_does() -> None:
+    """Of the names that lead to the network, each stands only where it is made or handed on."""
+    sources = {name: path.read_text(encoding="utf-8") for name, path in SOURCES.items()}
+    assert {name for name, text in sources.items() if "pooch" in text} == {"mnist_files"}
+    assert {name for name, text in sources.items() if "mnist_files.fetch" in text} == {"datasets"}
+    calls = {
+        name: [n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Call)]
+        for name, text in sources.items()
+    }
+    assert not any("fetch_mnist" in ast.unparse(call.func) for found in calls.values() for call in found)
