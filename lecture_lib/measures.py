@@ -209,6 +209,33 @@ def ink(images: Any) -> np.ndarray:
     return _pictures(images).mean(axis=(-2, -1))
 
 
+def within_class_correlation(a: Any, b: Any, labels: Any) -> float:
+    """Pearson's correlation of a and b once both have lost the mean of each class.
+
+    What differs between classes alone, say that a 7 leans more than an 8, counts for nothing.
+
+    Args:
+        a, b: Shape (n,).
+        labels: The class of each, shape (n,).
+
+    Returns:
+        From -1 to 1.
+
+    Raises:
+        ValueError: The shapes differ, or a or b is constant within every class.
+    """
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    checks.same_shape(a=a, b=b, labels=labels)
+    _, which = np.unique(labels, return_inverse=True)
+    count = np.bincount(which)
+    left = [value - (np.bincount(which, value) / count)[which] for value in (a, b)]
+    sizes = [float(np.sqrt(np.sum(value**2))) for value in left]
+    for name, value, size in zip(("a", "b"), (a, b), sizes, strict=True):
+        if size <= 1e-12 * max(1.0, float(np.abs(value).max())):
+            raise ValueError(f"{name} is constant within each class; it has no correlation")
+    return float(np.sum(left[0] * left[1]) / (sizes[0] * sizes[1]))
+
+
 def _pictures(images: Any) -> np.ndarray:
     pictures = np.asarray(images, np.float64)
     if pictures.ndim < 2 or min(pictures.shape[-2:]) < 2:

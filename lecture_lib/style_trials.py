@@ -1,0 +1,301 @@
+"""The experiments of notebook 04: a conditional VAE of digits, and how far a style carries over."""
+
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.svm import SVC
+
+from lecture_lib import datasets, measures, objectives, training
+from lecture_lib.networks import ConditionalVAE, Likelihood
+
+CLASSES = 10
+LATENT = 8
+BETA = 2.0
+BETAS = (0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0)
+"""Weights of the KL term for the trade-off."""
+
+
+class Recipe(NamedTuple):
+    """How a conditional VAE is trained."""
+
+    hidden: tuple[int, ...]
+    likelihood: Likelihood
+    beta: float
+    steps: int
+    batch_size: int
+    learning_rate: float
+    shift: float
+    """Of the augmentation, in pixels; see `augment`."""
+
+
+DIGITS = Recipe((256, 128), "gaussian", BETA, 3000, 64, 1e-3, 0.3)
+"""For the embedded 8x8 digits."""
+MNIST = Recipe((256, 128), "bernoulli", 4.0, 4000, 64, 2e-3, 0.0)
+"""For 28x28 pixels."""
+NOISE_START = 0.22
+"""Where the learned noise of a pixel starts: a start at 1 drowns the pictures, and z is dropped at once."""
+
+
+class Digits(NamedTuple):
+    """Flat pictures and their classes, for training or for a trial."""
+
+    x: Float[np.ndarray, "n pixels"]
+    labels: Int[np.ndarray, " n"]
+
+    @property
+    def size(self) -> int:
+        """Height and width of a picture."""
+        return round(self.x.shape[1] ** 0.5)
+
+
+def embedded(split: Literal["writers", "new writers"]) -> Digits:
+    """The 8x8 digits of eleven forms, or of three forms by other hands."""
+    images, labels = datasets.digits(split)
+    return Digits(images.reshape(len(images), -1), labels)
+
+
+# --- training ---------------------------------------------------------------------------------
+
+
+def augment(
+    x: Float[Array, "batch pixels"],
+    key: PRNGKeyArray,
+    *,
+    shear: float = 0.15,
+    rotation: float = 0.05,
+    log_scale: float = 0.05,
+    shift: Float[ArrayLike, ""] = 0.3,
+) -> Float[Array, "batch pixels"]:
+    """Each picture a little sheared, turned, scaled and moved, at random: more handwritings than there are.
+
+    Args:
+        x: Square pictures, shape (batch, size * size); black beyond the edge.
+        key: For the draws, one of each kind a picture, all normal with mean 0.
+        shear: Standard deviation of the tangent of the slant.
+        rotation: Standard deviation of the angle, radians.
+        log_scale: Standard deviation of the logarithms of width and height.
+        shift: Standard deviation of the way moved across and down, pixels.
+    """
+    size = round(x.shape[1] ** 0.5)
+    if size**2 != x.shape[1]:
+        raise ValueError(f"x has shape {x.shape}; expected (batch, size * size)")
+    k_shear, k_turn, k_scale, k_shift = jax.random.split(key, 4)
+    n = len(x)
+    middle = (size - 1) / 2
+    rows, columns = jnp.meshgrid(*[jnp.arange(size) - middle] * 2, indexing="ij")
+
+    def one(picture: Any, lean: Any, turn: Any, scale: Any, move: Any) -> Array:
+        down, right = rows * scale[0], columns * scale[1] + lean * rows
+        cos, sin = jnp.cos(turn), jnp.sin(turn)
+        places = [cos * down - sin * right + move[0] + middle, sin * down + cos * right + move[1] + middle]
+        return jax.scipy.ndimage.map_coordinates(picture.reshape(size, size), places, order=1).ravel()
+
+    return jax.vmap(one)(
+        x,
+        shear * jax.random.normal(k_shear, (n,)),
+        rotation * jax.random.normal(k_turn, (n,)),
+        jnp.exp(log_scale * jax.random.normal(k_scale, (n, 2))),
+        shift * jax.random.normal(k_shift, (n, 2)),
+    )
+
+
+def augmented_loss(
+    model: ConditionalVAE,
+    batch: tuple[Float[Array, "batch pixels"], Int[Array, " batch"]],
+    key: PRNGKeyArray,
+    *,
+    beta: Float[ArrayLike, ""] = 1.0,
+    shift: Float[ArrayLike, ""] = 0.3,
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+    """`objectives.conditional_negative_elbo` of augmented pictures, for `training.fit`."""
+    key_pictures, key_z = jax.random.split(key)
+    x = jnp.clip(augment(batch[0], key_pictures, shift=shift), 0, 1)  # rounding may leave [0, 1] by an ulp
+    return objectives.conditional_negative_elbo(model, (x, batch[1]), key_z, beta=beta)
+
+
+def build(
+    recipe: Recipe,
+    rngs: nnx.Rngs,
+    *,
+    condition: Literal["film", "concat"] = "film",
+    pixels: int = 64,
+    noise_start: float = NOISE_START,
+) -> ConditionalVAE:
+    """An untrained model of a recipe.
+
+    Args:
+        recipe: Widths and likelihood.
+        rngs: Source of the initial weights.
+        condition: How the label enters the decoder.
+        pixels: Length of x.
+        noise_start: Where a learned noise starts.
+    """
+    return ConditionalVAE(
+        pixels,
+        LATENT,
+        recipe.hidden,
+        condition=condition,
+        likelihood=recipe.likelihood,
+        noise_sd="learned",
+        noise_start=noise_start,
+        rngs=rngs,
+    )
+
+
+def train(
+    data: Digits,
+    *,
+    key: PRNGKeyArray,
+    recipe: Recipe = DIGITS,
+    condition: Literal["film", "concat"] = "film",
+    noise_start: float = NOISE_START,
+    progress: str | None = None,
+) -> training.Fitted[ConditionalVAE]:
+    """Train a conditional VAE on digits.
+
+    Args:
+        data: What it learns from.
+        key: Seeds the weights and the training.
+        recipe: Widths, likelihood, beta and course of the training; `recipe._replace(beta=1)` changes one.
+        condition: How the label enters the decoder.
+        noise_start: Where the learned noise of a Gaussian starts.
+        progress: Label of the progress bar; None shows none.
+    """
+    key_weights, key_training = jax.random.split(key)
+    model = build(
+        recipe,
+        nnx.Rngs(key_weights),
+        condition=condition,
+        pixels=data.x.shape[1],
+        noise_start=noise_start,
+    )
+    return training.fit(
+        model,
+        augmented_loss,
+        tuple(data),
+        key=key_training,
+        steps=recipe.steps,
+        batch_size=recipe.batch_size,
+        learning_rate=recipe.learning_rate,
+        hyper={"beta": recipe.beta, "shift": recipe.shift},
+        progress=progress,
+    )
+
+
+# --- the judge --------------------------------------------------------------------------------
+
+
+def judge(data: Digits) -> Pipeline:
+    """A classifier that has seen real pictures only: principal components, then a support vector machine.
+
+    scikit-learn's; it shares nothing with the models that it judges.
+    """
+    components = min(40, data.x.shape[1])
+    return make_pipeline(PCA(components, random_state=0), SVC(C=10)).fit(data.x, data.labels)
+
+
+class Transfer(NamedTuple):
+    """How one property of the handwriting survives. All are correlations, centred within classes."""
+
+    written: float
+    """Source and the ten digits written in its style."""
+    worst: float
+    """The least of the ten classes."""
+    random: float
+    """Source and ten digits written in a random style: what chance gives."""
+    reconstruction: float
+    """Source and its own reconstruction: what can be had at most."""
+
+
+class Verdict(NamedTuple):
+    """What a trial found, on pictures that the model has not seen."""
+
+    fidelity: float
+    """Share of written digits that the judge reads as what was asked for."""
+    fidelity_prior: float
+    """The same for styles z from P(z)."""
+    transfer: dict[str, Transfer]
+    """By the name of the property: "slant", "ink", and "thickness" where asked for."""
+    linear_probe: float
+    """Accuracy of reading the label from z by logistic regression; chance is about 0.1."""
+    neighbour_probe: float
+    """The same by the nearest neighbour."""
+
+
+@jax.jit
+def styles(model: ConditionalVAE, x: Any, labels: Any) -> Float[Array, "n latent"]:
+    """The style of each picture: the mean of q(z|x, y)."""
+    return model.encoder(x, labels).mean
+
+
+@jax.jit
+def all_ten(model: ConditionalVAE, z: Any) -> Float[Array, "n 10 pixels"]:
+    """Ten digits in each style, brightness cut to [0, 1]."""
+    return jnp.clip(model.all_classes(z), 0, 1)
+
+
+@jax.jit
+def _reconstructed(model: ConditionalVAE, z: Any, labels: Any) -> Array:
+    return jnp.clip(model.write(z, labels), 0, 1)
+
+
+def assess(
+    model: ConditionalVAE,
+    seen: Digits,
+    new: Digits,
+    classifier: Pipeline,
+    *,
+    key: PRNGKeyArray,
+    properties: tuple[str, ...] = ("slant", "ink"),
+) -> Verdict:
+    """Write all ten digits in the style of each new digit and measure them.
+
+    Args:
+        model: Trained on `seen`.
+        seen: For the probes of z.
+        new: Digits by writers that the model does not know.
+        classifier: A `judge` of `seen`.
+        key: For the random styles.
+        properties: Names of functions of `measures`; "thickness" needs pictures larger than 8x8.
+    """
+    z = styles(model, new.x, new.labels)
+    square = (-1, CLASSES, new.size, new.size)
+    written = np.asarray(all_ten(model, z)).reshape(square)
+    random = np.asarray(all_ten(model, jax.random.normal(key, z.shape))).reshape(square)
+    again = np.asarray(_reconstructed(model, z, new.labels)).reshape(-1, new.size, new.size)
+    source = new.x.reshape(-1, new.size, new.size)
+
+    def transfer(name: str) -> Transfer:
+        of = getattr(measures, name)
+        before = of(source)
+        each = [measures.within_class_correlation(before, w, new.labels) for w in of(written).T]
+        chance = np.mean([measures.within_class_correlation(before, w, new.labels) for w in of(random).T])
+        best = measures.within_class_correlation(before, of(again), new.labels)
+        return Transfer(float(np.mean(each)), min(each), float(chance), best)
+
+    codes = styles(model, seen.x, seen.labels), z
+    linear = LogisticRegression(max_iter=2000)
+    return Verdict(
+        _fidelity(classifier, written),
+        _fidelity(classifier, random),
+        {name: transfer(name) for name in properties},
+        *(
+            float(probe.fit(codes[0], seen.labels).score(codes[1], new.labels))
+            for probe in (linear, KNeighborsClassifier(1))
+        ),
+    )
+
+
+def _fidelity(classifier: Pipeline, written: np.ndarray) -> float:
+    """Share of pictures, shape (n, 10, size, size), that are read as their place along the second axis."""
+    read = classifier.predict(written.reshape(len(written) * CLASSES, -1)).reshape(-1, CLASSES)
+    return float((read == np.arange(CLASSES)).mean())
