@@ -13,6 +13,9 @@ from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
+from scipy import ndimage, special
+
+from lecture_lib import checks
 
 T = TypeVar("T")
 
@@ -222,6 +225,51 @@ def moon_row(images: Any, titles: Sequence[str], heading: str, alt: str) -> Stil
         axis.set_xlabel(title, fontsize=9)
     fig.suptitle(heading, x=0.01, ha="left", fontsize=11)
     return still(fig, alt)
+
+
+@styled
+def ten_digits(images: Any, heading: str, alt: str, *, own: int | None = None) -> Still:
+    """Digits 0 to 9 in two rows of five.
+
+    Args:
+        images: Shape (10, height, width), brightness from 0 to 1.
+        heading: What they have in common.
+        alt: The alternative text.
+        own: The digit that is framed, if any: the one whose style all have.
+    """
+    images = np.asarray(images)
+    if images.ndim != 3 or len(images) != 10:
+        raise ValueError(f"images has shape {images.shape}; expected (10, height, width)")
+    fig, axes = figure(6.4, 3.1, nrows=2, ncols=5)
+    for digit, (axis, image) in enumerate(zip(axes.flat, images, strict=True)):
+        axis.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="bicubic")
+        axis.set(xticks=[], yticks=[], xlabel=f"{digit} (yours)" if digit == own else str(digit))
+        for side in axis.spines.values():
+            side.set(visible=digit == own, color=ORANGE, linewidth=3)
+    fig.suptitle(heading, x=0.01, ha="left", fontsize=11)
+    return still(fig, alt)
+
+
+def as_ink(images: Any, *, zoom: int = 12) -> np.ndarray:
+    """8x8 digits as ink on paper would look: for the eye only, nothing is measured on it.
+
+    One black pixel around, cubic interpolation, and sigmoid((u - 0.45) * 10), which sharpens the edges.
+
+    Args:
+        images: Brightness in [0, 1], shape (..., height, width).
+        zoom: How much finer the picture becomes, at least 1.
+
+    Returns:
+        Shape (..., (height + 2) * zoom, (width + 2) * zoom), in (0, 1).
+    """
+    zoom = checks.whole("zoom", zoom, low=1)
+    images = np.asarray(images, np.float64)
+    if images.ndim < 2:
+        raise ValueError(f"images has shape {images.shape}; expected (..., height, width)")
+    around = [(0, 0)] * (images.ndim - 2) + [(1, 1), (1, 1)]
+    factors = [1] * (images.ndim - 2) + [zoom, zoom]
+    fine = ndimage.zoom(np.pad(images, around), factors, order=3, mode="grid-constant", grid_mode=True)
+    return special.expit((fine - 0.45) * 10)
 
 
 @styled

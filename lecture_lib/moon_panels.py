@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import anywidget
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,12 +12,12 @@ from lecture_lib import browser, checks, figures, measures, moon_trials
 from lecture_lib.figures import BLUE, GREEN, INK, ORANGE, Drawing, Still
 from lecture_lib.moon_trials import SIZE
 from lecture_lib.networks import VAE, Autoencoder
-from lecture_lib.panels import Grab, Panel, choice_slider, slider, with_still
+from lecture_lib.panels import Grab, PageWidget, Panel, choice_slider, slider
 
 _TRUE_STEP = 5
 
 
-class MoonSlider(anywidget.AnyWidget):
+class MoonSlider(PageWidget):
     """One slider along the code line of each model; the decoders run in the browser.
 
     Weights are sent once. The page computes each moon, finds the nearest true moon (of one every 5 degrees)
@@ -36,9 +35,8 @@ class MoonSlider(anywidget.AnyWidget):
 
     _esm = browser.script("nets.js", "moon_slider.js")
     _css = browser.script("moon_slider.css")
-    data = traitlets.Dict().tag(sync=True)
-    weights = traitlets.Bytes().tag(sync=True)
     place = traitlets.Float(0.0).tag(sync=True)
+    moving = ("place",)
 
     def __init__(
         self, models: Mapping[str, Autoencoder | VAE], phases: Any, images: Any, *, place: float = 0.0
@@ -107,15 +105,6 @@ class MoonSlider(anywidget.AnyWidget):
         heading = "Run the notebook to move along the code line"
         alt = "Moons decoded from one place on the code line. " + "; ".join(told) + "."
         return figures.moon_row(np.reshape(pictures, shape), titles, heading, alt)
-
-    def live_html(self) -> str:
-        """The widget as a piece of HTML that needs no kernel and loads nothing."""
-        state = {"data": self.data, "place": self.place}
-        name = f"moon-slider-{self.model_id}"
-        return browser.page(name, self._esm, self._css, state, self.weights, self.still().as_html())
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        return with_still(super()._repr_mimebundle_(**kwargs), self.still(), self.live_html())
 
 
 def code_line(codes: moon_trials.Codes) -> tuple[float, float]:

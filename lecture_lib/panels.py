@@ -244,10 +244,34 @@ class Panel(widgets.VBox):
         self._set(inside)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        return with_still(super()._repr_mimebundle_(**kwargs), self.first)
+        return _with_still(super()._repr_mimebundle_(**kwargs), self.first)
 
 
-def with_still(
+class PageWidget(anywidget.AnyWidget):
+    """A widget whose networks run in the page, with no call to the kernel; it goes on in an exported page."""
+
+    data = traitlets.Dict().tag(sync=True)
+    """What stays as it is: sizes, texts, how the weights are laid out."""
+    weights = traitlets.Bytes().tag(sync=True)
+    """All numbers, sent once; see `browser.as_bytes`."""
+    moving: tuple[str, ...] = ()
+    """Names of the traits that the user moves."""
+
+    def still(self) -> Still:
+        """The present picture by JAX and Matplotlib, for readers without a kernel."""
+        raise NotImplementedError
+
+    def live_html(self) -> str:
+        """The widget as a piece of HTML that needs no kernel and loads nothing."""
+        state = {name: getattr(self, name) for name in ("data", *self.moving)}
+        name = f"{type(self).__name__}-{self.model_id}"
+        return browser.page(name, self._esm, self._css, state, self.weights, self.still().as_html())
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        return _with_still(super()._repr_mimebundle_(**kwargs), self.still(), self.live_html())
+
+
+def _with_still(
     bundle: Any, still: Still, live_html: str | None = None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """A widget's MIME bundle and, for readers without a kernel, its first picture."""
