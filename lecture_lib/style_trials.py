@@ -1,10 +1,12 @@
 """The experiments of notebook 04: a conditional VAE of digits, and how far a style carries over."""
 
+import os
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import nnx
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray
@@ -14,7 +16,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.svm import SVC
 
-from lecture_lib import datasets, measures, objectives, training
+from lecture_lib import checks, datasets, measures, objectives, training
+from lecture_lib.layers import mlp
 from lecture_lib.networks import ConditionalVAE, Likelihood
 
 CLASSES = 10
@@ -33,16 +36,19 @@ class Recipe(NamedTuple):
     steps: int
     batch_size: int
     learning_rate: float
-    shift: float
-    """Of the augmentation, in pixels; see `augment`."""
+    augmented: bool
+    """Whether every picture is varied each time it is seen; see `augment`."""
 
 
-DIGITS = Recipe((256, 128), "gaussian", BETA, 3000, 64, 1e-3, 0.3)
-"""For the embedded 8x8 digits."""
-MNIST = Recipe((256, 128), "bernoulli", 4.0, 4000, 64, 2e-3, 0.0)
+DIGITS = Recipe((256, 128), "gaussian", BETA, 3000, 64, 1e-3, augmented=True)
+"""For the embedded 8x8 digits, of which there are few."""
+MNIST = Recipe((256, 128), "bernoulli", 4.0, 6000, 64, 2e-3, augmented=False)
 """For 28x28 pixels."""
 NOISE_START = 0.22
 """Where the learned noise of a pixel starts: a start at 1 drowns the pictures, and z is dropped at once."""
+
+
+_SEEN = 8000
 
 
 class Digits(NamedTuple):
@@ -63,6 +69,28 @@ def embedded(split: Literal["writers", "new writers"]) -> Digits:
     return Digits(images.reshape(len(images), -1), labels)
 
 
+def mnist(folder: str | os.PathLike[str], *, full: bool = True) -> tuple[Digits, Digits]:
+    """MNIST to learn from, and the last 2000 of its test images to be tried on.
+
+    The file is in the order of the writers, so these are by other hands than those before, but perhaps one.
+
+    Args:
+        folder: With the original files; see `datasets.mnist`.
+        full: Learn from all 60 000 training images if they are in the folder. Otherwise it is the first 8000
+            test images: the data of the shipped weights.
+
+    Raises:
+        FileNotFoundError, ValueError: As for `datasets.mnist`.
+    """
+    images, labels = datasets.mnist(folder, "test")
+    x = images.reshape(len(images), -1)
+    seen, new = Digits(x[:_SEEN], labels[:_SEEN]), Digits(x[_SEEN:], labels[_SEEN:])
+    if full and "train" in datasets.mnist_splits(folder):
+        images, labels = datasets.mnist(folder, "train")
+        seen = Digits(images.reshape(len(images), -1), labels)
+    return seen, new
+
+
 # --- training ---------------------------------------------------------------------------------
 
 
@@ -73,7 +101,7 @@ def augment(
     shear: float = 0.15,
     rotation: float = 0.05,
     log_scale: float = 0.05,
-    shift: Float[ArrayLike, ""] = 0.3,
+    shift: float = 0.3,
 ) -> Float[Array, "batch pixels"]:
     """Each picture a little sheared, turned, scaled and moved, at random: more handwritings than there are.
 
@@ -114,11 +142,10 @@ def augmented_loss(
     key: PRNGKeyArray,
     *,
     beta: Float[ArrayLike, ""] = 1.0,
-    shift: Float[ArrayLike, ""] = 0.3,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """`objectives.conditional_negative_elbo` of augmented pictures, for `training.fit`."""
     key_pictures, key_z = jax.random.split(key)
-    x = jnp.clip(augment(batch[0], key_pictures, shift=shift), 0, 1)  # rounding may leave [0, 1] by an ulp
+    x = jnp.clip(augment(batch[0], key_pictures), 0, 1)  # rounding may leave [0, 1] by an ulp
     return objectives.conditional_negative_elbo(model, (x, batch[1]), key_z, beta=beta)
 
 
@@ -180,15 +207,51 @@ def train(
     )
     return training.fit(
         model,
-        augmented_loss,
+        augmented_loss if recipe.augmented else objectives.conditional_negative_elbo,
         tuple(data),
         key=key_training,
         steps=recipe.steps,
         batch_size=recipe.batch_size,
         learning_rate=recipe.learning_rate,
-        hyper={"beta": recipe.beta, "shift": recipe.shift},
+        hyper={"beta": recipe.beta},
         progress=progress,
     )
+
+
+def reading_loss(
+    reader: nnx.Sequential,
+    batch: tuple[Float[Array, "batch pixels"], Int[Array, " batch"]],
+    key: PRNGKeyArray,
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+    """Cross-entropy of a classifier on augmented pictures, for `training.fit`."""
+    logits = reader(augment(batch[0], key, shear=0.2, rotation=0.1, log_scale=0.1, shift=1.0))
+    return optax.softmax_cross_entropy_with_integer_labels(logits, batch[1]).mean(), {}
+
+
+def train_reader(data: Digits, *, key: PRNGKeyArray, hidden: int = 64, steps: int = 6000) -> nnx.Sequential:
+    """A small classifier for the drawing board: flat pictures to ten logits.
+
+    It proposes a label and judges nothing; that is for `judge`.
+
+    Args:
+        data: What it learns from.
+        key: Seeds the weights and the training.
+        hidden: Width of the one hidden layer.
+        steps: Of training, with batches of 128.
+    """
+    key_weights, key_training = jax.random.split(key)
+    reader = mlp([data.x.shape[1], hidden, CLASSES], nnx.relu, nnx.Rngs(key_weights))
+    fitted = training.fit(
+        reader,
+        reading_loss,
+        tuple(data),
+        key=key_training,
+        steps=steps,
+        batch_size=128,
+        learning_rate=2e-3,
+        progress=None,
+    )
+    return fitted.model
 
 
 # --- the judge --------------------------------------------------------------------------------
@@ -299,3 +362,67 @@ def _fidelity(classifier: Pipeline, written: np.ndarray) -> float:
     """Share of pictures, shape (n, 10, size, size), that are read as their place along the second axis."""
     read = classifier.predict(written.reshape(len(written) * CLASSES, -1)).reshape(-1, CLASSES)
     return float((read == np.arange(CLASSES)).mean())
+
+
+# --- what each direction of z does ------------------------------------------------------------
+
+
+class Effects(NamedTuple):
+    """What one unit of each latent dimension does to the ten digits, in the mean over them."""
+
+    slant: Float[np.ndarray, " latent"]
+    """Degrees."""
+    weight: Float[np.ndarray, " latent"]
+    """How heavy the writing is: mean ink for 8x8 digits, thickness in pixels for larger ones."""
+    change: Float[np.ndarray, " latent"]
+    """Root mean square change of a pixel, from -1/2 to +1/2 about the middle."""
+    explained: tuple[float, float]
+    """Share of the variance of slant and of weight, over styles from P(z), that the linear fit explains."""
+
+    def directions(self) -> Float[np.ndarray, "2 latent"]:
+        """Two unit vectors at right angles: where slant grows fastest, and, of what is left, weight."""
+        first = self.slant / np.linalg.norm(self.slant)
+        rest = self.weight - (self.weight @ first) * first
+        return np.stack([first, rest / np.linalg.norm(rest)])
+
+    def names(self) -> list[str]:
+        """Each dimension's name by its greatest effect, in units of what the strongest dimension does.
+
+        "slant" or "weight" if it has more than half of the strongest effect of that kind; "idle" if it
+        changes the pixels by less than a fifth of what the strongest does; else "shape".
+        """
+        shares = np.abs([self.slant, self.weight]) / np.max(
+            np.abs([self.slant, self.weight]), 1, keepdims=True
+        )
+        found = []
+        for k, change in enumerate(self.change / self.change.max()):
+            best = int(shares[:, k].argmax())
+            named = ("slant", "weight")[best] if shares[best, k] > 0.5 else "shape"
+            found.append("idle" if change < 0.2 else named)
+        return found
+
+
+def effects(model: ConditionalVAE, *, key: PRNGKeyArray, n: int = 400) -> Effects:
+    """Measure what each latent dimension does, by a linear fit over n styles from P(z).
+
+    Args:
+        model: Of square pictures.
+        key: For the styles.
+        n: How many, more than the latent has dimensions.
+    """
+    checks.whole("n", n, low=2 * model.latent)
+    z = jax.random.normal(key, (n, model.latent))
+    size = round(model.pixels**0.5)
+    written = np.asarray(all_ten(model, z)).reshape(n, CLASSES, size, size)
+    weight = measures.ink if size == 8 else measures.thickness
+    fit_to = np.column_stack([np.ones(n), np.asarray(z, np.float64)])
+    slopes, explained = [], []
+    for of in (measures.slant, weight):
+        value = of(written).mean(axis=1)
+        slope, *_ = np.linalg.lstsq(fit_to, value, rcond=None)
+        slopes.append(slope[1:])
+        explained.append(float(1 - np.var(value - fit_to @ slope) / np.var(value)))
+    steps = 0.5 * jnp.eye(model.latent)
+    change = np.asarray(all_ten(model, steps) - all_ten(model, -steps))
+    change = np.sqrt((change**2).mean(axis=(1, 2)))
+    return Effects(slopes[0], slopes[1], change, (explained[0], explained[1]))

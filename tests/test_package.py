@@ -17,7 +17,7 @@ SOURCES = {path.stem: path for path in sorted((ROOT / "lecture_lib").glob("*.py"
 ORDER = [
     *("checks", "idx", "moon", "strokes", "quadrature", "priors", "gaussians", "layers", "networks"),
     *("mnist_files", "datasets", "objectives", "bounds", "gradients", "variational", "training", "measures"),
-    *("moon_trials", "mixture_trials", "code_trials", "elbo_trials"),
+    *("moon_trials", "mixture_trials", "code_trials", "elbo_trials", "style_trials", "weights"),
     *(
         "browser",
         "figures",
@@ -27,6 +27,8 @@ ORDER = [
         "curve_panels",
         "infinite_panels",
         "elbo_panels",
+        "style_panels",
+        "style_widgets",
     ),
 ]
 """Each of these imports only from those before it."""
@@ -39,6 +41,8 @@ WITH_PICTURES = {
     "curve_panels",
     "infinite_panels",
     "elbo_panels",
+    "style_panels",
+    "style_widgets",
 }
 
 
