@@ -149,15 +149,16 @@ def slant(images: Any) -> np.ndarray:
             values.
     """
     ink = _pictures(images)
+    flat = (ink > 0).any(axis=-1).sum(axis=-1) < 2
+    if flat.any():
+        first = tuple(int(i) for i in np.argwhere(flat)[0])
+        where = f" (first at index {first})" if first else ""
+        raise ValueError(f"images has a picture with ink in fewer than two rows{where}; it has no slant")
     total = ink.sum(axis=(-2, -1))
     rows, columns = np.arange(ink.shape[-2])[:, None], np.arange(ink.shape[-1])
-    with np.errstate(invalid="ignore", divide="ignore"):
-        down = rows - ((ink * rows).sum(axis=(-2, -1)) / total)[..., None, None]
-        right = columns - ((ink * columns).sum(axis=(-2, -1)) / total)[..., None, None]
-        tangent = -(ink * down * right).sum(axis=(-2, -1)) / (ink * down**2).sum(axis=(-2, -1))
-    if not np.isfinite(tangent).all():
-        first = tuple(int(i) for i in np.argwhere(~np.isfinite(tangent))[0])
-        raise ValueError(f"images has a picture without height (first at index {first}); it has no slant")
+    down = rows - ((ink * rows).sum(axis=(-2, -1)) / total)[..., None, None]
+    right = columns - ((ink * columns).sum(axis=(-2, -1)) / total)[..., None, None]
+    tangent = -(ink * down * right).sum(axis=(-2, -1)) / (ink * down**2).sum(axis=(-2, -1))
     return np.degrees(np.arctan(tangent))
 
 
@@ -181,15 +182,15 @@ def thickness(images: Any) -> np.ndarray:
     flat = ink.reshape(-1, *ink.shape[-2:])
     if not (flat.max(axis=(1, 2)) > 0).all():
         raise ValueError("images has a picture that is black all over; it has no thickness")
-    widths = [_thickness(some) for some in np.array_split(flat, math.ceil(len(flat) / _AT_ONCE))]
-    return np.concatenate(widths).reshape(ink.shape[:-2])
+    widths = [_thickness(flat[at : at + _AT_ONCE]) for at in range(0, len(flat), _AT_ONCE)]
+    return np.concatenate([np.zeros(0), *widths]).reshape(ink.shape[:-2])
 
 
 def _thickness(pictures: np.ndarray) -> np.ndarray:
     # the zoom of a stack would blur along the stack, too: its first factor is 1, which leaves it as it is
     padded = np.pad(pictures, ((0, 0), (1, 1), (1, 1)))
     fine = ndimage.zoom(padded, (1, _FINER, _FINER), order=3, mode="grid-constant", grid_mode=True)
-    inside = fine > fine.max(axis=(1, 2), keepdims=True) / 2
+    inside = fine > pictures.max(axis=(1, 2), keepdims=True) / 2  # of the fine ones cubics overshoot
     # one call for all pictures: they lie too far apart to be each other's edge
     apart = 4.0 * sum(fine.shape[1:])
     distance = ndimage.distance_transform_edt(inside, sampling=(apart, 1, 1))
