@@ -50,20 +50,22 @@ def numpy_mlp(layers: nnx.Sequential, x: np.ndarray) -> np.ndarray:
 
 
 def test_shapes() -> None:
-    x, z = jnp.ones((6, 9)), jnp.ones((6, 2))
-    q = Encoder(9, 2, rngs=nnx.Rngs(0))(x)
-    assert q.mean.shape == q.log_var.shape == (6, 2)
-    assert Decoder(2, 9, rngs=nnx.Rngs(0))(z).shape == (6, 9)
-    ae = Autoencoder(9, 2, (5, 4), rngs=nnx.Rngs(0))
-    assert ae.encode(x).shape == (6, 2) and ae(x).shape == (6, 9)
-    vae = VAE(9, 2, (5, 4), rngs=nnx.Rngs(0))
-    assert vae(x, key=jax.random.key(0)).shape == (6, 9)
-    assert vae.sample(jax.random.key(0), 3).shape == (3, 9)
-    for model in (ae, vae):
-        widths = [
-            layer.out_features for layer in model.decoder.layers.layers if isinstance(layer, nnx.Linear)
-        ]
-        assert widths == [4, 5, 9]  # the decoder has the encoder's widths in reverse
+    widths = []
+
+    def outputs() -> list[Any]:
+        x, z = jnp.ones((6, 9)), jnp.ones((6, 2))
+        ae = Autoencoder(9, 2, (5, 4), rngs=nnx.Rngs(0))
+        vae = VAE(9, 2, (5, 4), rngs=nnx.Rngs(0))
+        for model in (ae, vae):
+            layers = model.decoder.layers.layers
+            widths.append([layer.out_features for layer in layers if isinstance(layer, nnx.Linear)])
+        drawn = [vae(x, key=jax.random.key(0)), vae.sample(jax.random.key(0), 3)]
+        q = Encoder(9, 2, rngs=nnx.Rngs(0))(x)
+        return [*q, Decoder(2, 9, rngs=nnx.Rngs(0))(z), ae.encode(x), ae(x), *drawn]
+
+    shapes = [out.shape for out in jax.eval_shape(outputs)]  # nothing is compiled
+    assert shapes == [(6, 2), (6, 2), (6, 9), (6, 2), (6, 9), (6, 9), (3, 9)]
+    assert widths == [[4, 5, 9]] * 2  # the decoder has the encoder's widths in reverse
 
 
 def test_encoder_splits_mean_before_log_variance() -> None:
