@@ -12,8 +12,9 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Float32
 
+from lecture_lib import checks
 from lecture_lib.layers import FiLM
-from lecture_lib.networks import ConditionalDecoder, ConditionalEncoder, Decoder
+from lecture_lib.networks import ConditionalDecoder, ConditionalEncoder, Decoder, Encoder
 
 STATIC = pathlib.Path(__file__).parent / "static"
 
@@ -33,17 +34,18 @@ def pack(network: nnx.Module, *, last: str = "linear") -> Packed:
     """Take a network apart for the page.
 
     Args:
-        network: A `networks.Decoder`, `ConditionalDecoder` or `ConditionalEncoder`, or an `nnx.Sequential` of
-            linear layers and activations.
-        last: Name of an activation after the last layer, say "sigmoid" for a Bernoulli decoder.
+        network: One of `networks`: a `Decoder` or `Encoder`, plain or conditional; or an `nnx.Sequential` of
+            linear layers, each with at most one activation after it.
+        last: Name of an activation after the last layer, say "sigmoid" for a Bernoulli decoder; only for
+            networks that end with a linear layer.
 
     Raises:
-        ValueError: An activation that the page does not know.
-        TypeError: Another network.
+        ValueError: An activation that the page does not know, or one where none is expected.
+        TypeError: Another network, or a layer without bias.
     """
     condition, classes, between = None, 0, None
     layers: Any = network
-    if isinstance(network, Decoder):
+    if isinstance(network, Decoder | Encoder):
         layers = network.layers
     elif isinstance(network, ConditionalEncoder):
         condition, classes, layers = "concat", network.classes, network.layers
@@ -64,6 +66,8 @@ def pack(network: nnx.Module, *, last: str = "linear") -> Packed:
     for part in parts:
         if isinstance(part, nnx.Linear | FiLM):
             linear = part.linear if isinstance(part, FiLM) else part
+            if linear.bias is None:
+                raise TypeError("network has a layer without bias; expected one with")
             told.append(
                 {"inputs": linear.in_features, "outputs": linear.out_features, "activation": "linear"}
             )
@@ -71,11 +75,16 @@ def pack(network: nnx.Module, *, last: str = "linear") -> Packed:
             variables = [linear.kernel, linear.bias]
             variables += [part.scale, part.shift] if isinstance(part, FiLM) else []
             floats += [np.asarray(value).ravel() for value in jax.tree.leaves(variables)]
+        elif not told or told[-1]["activation"] != "linear":
+            raise ValueError(f"network has {_name(part)} with no linear layer before it; expected one")
         else:
             told[-1]["activation"] = _name(part)
     if last not in ("linear", *_NAMES.values()):
         raise ValueError(f"last is {last!r}; expected 'linear' or one of {list(_NAMES.values())}")
-    told[-1]["activation"] = last
+    if last != "linear":
+        if told[-1]["activation"] != "linear":
+            raise ValueError(f"last is {last!r}, but network ends with {told[-1]['activation']} already")
+        told[-1]["activation"] = last
     weights = np.concatenate(floats).astype("<f4")
     spec = {"condition": condition, "classes": classes, "layers": told, "count": len(weights)}
     return Packed(spec, weights)
@@ -92,9 +101,14 @@ def as_bytes(*floats: np.ndarray) -> bytes:
     """Numbers for the page, behind four bytes of which the first says how long a number is: 2 or 4 bytes.
 
     Half precision is chosen where it loses nothing, as with weights that are shipped in half precision.
+
+    Raises:
+        ValueError: A number that is not finite.
     """
     joined = np.concatenate([np.asarray(part, np.float32).ravel() for part in floats])
-    halves = joined.astype("<f2")
+    checks.finite("floats", joined)
+    with np.errstate(over="ignore"):  # what is too large for a half becomes infinite, and is not the same
+        halves = joined.astype("<f2")
     exact = np.array_equal(halves.astype(np.float32), joined)
     return bytes([2 if exact else 4, 0, 0, 0]) + (halves if exact else joined.astype("<f4")).tobytes()
 
@@ -116,8 +130,8 @@ def page(name: str, module: str, css: str, state: Mapping[str, Any], weights: by
         instead: HTML that stands there until the script has run.
     """
     encoded = base64.b64encode(module.encode()).decode()
-    # a name with "</script>" in it must not end the script
-    told = json.dumps(state).replace("</", "<\\/")
+    # a name with "</script>" or "<!--" in it must not end the script, nor keep it from ending
+    told, home = (json.dumps(value).replace("<", "\\u003c") for value in (state, name))
     data = base64.b64encode(weights).decode()
     return (
         f'<div id="{html.escape(name)}">{instead}</div><style>{css}</style>'
@@ -128,7 +142,7 @@ def page(name: str, module: str, css: str, state: Mapping[str, Any], weights: by
         "state.weights = new DataView(bytes.buffer);\n"
         "const model = { get: (name) => state[name], set: (name, value) => (state[name] = value), "
         "on: () => {}, off: () => {}, save_changes: () => {} };\n"
-        f'const el = document.getElementById("{html.escape(name)}");\n\n'
+        f"const el = document.getElementById({home});\n\n"
         "const live = document.createElement('div');\nwidget.render({ model, el: live });\n"
         "el.replaceChildren(live);\n</script>"
     )

@@ -62,12 +62,14 @@ class FiLM(nnx.Module):
     each unit, both 0 at the start.
 
     Args:
-        inputs, outputs: Widths.
-        classes: Number of classes.
+        inputs, outputs: Widths, at least 1.
+        classes: Number of classes, at least 1.
         rngs: Source of the initial weights.
     """
 
     def __init__(self, inputs: int, outputs: int, classes: int, *, rngs: nnx.Rngs):
+        for name, width in (("inputs", inputs), ("outputs", outputs), ("classes", classes)):
+            checks.whole(name, width, low=1)
         self.linear = nnx.Linear(inputs, outputs, rngs=rngs)
         self.scale = nnx.Param(jnp.zeros((classes, outputs)))
         self.shift = nnx.Param(jnp.zeros((classes, outputs)))

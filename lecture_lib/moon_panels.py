@@ -24,13 +24,14 @@ class MoonSlider(PageWidget):
     and paints both, with no call to the kernel; it goes on working in an exported page.
 
     Args:
-        models: Name to trained model with a 1-D code and tanh layers, on square pictures.
+        models: Name to trained model with a 1-D code, on square pictures.
         phases: Phase angle of each training moon, degrees.
         images: The training moons, shape (n, pixels).
         place: Where on the code line the slider starts, from 0 to 1.
 
     Raises:
-        ValueError: No model, a code that is not 1-D, layers other than tanh, or shapes that do not fit.
+        ValueError: No model, a code that is not 1-D, an activation that `browser.pack` does not
+            know, or shapes that do not fit.
     """
 
     _esm = browser.script("nets.js", "moon_slider.js")

@@ -246,6 +246,14 @@ class VAE(nnx.Module):
         return nnx.sigmoid(decoded) if self.likelihood == "bernoulli" else decoded
 
 
+def _check_labels(labels: Any, name: str, value: Any) -> None:
+    """Raise ValueError unless there is one label for each x or z: a single one is not broadcast."""
+    if np.shape(labels) != np.shape(value)[:-1]:
+        raise ValueError(
+            f"labels has shape {np.shape(labels)}; expected {np.shape(value)[:-1]}, one for each {name}"
+        )
+
+
 class ConditionalEncoder(nnx.Module):
     """NN': (x, label) -> mean and log-variance of q(z|x, y); the label stands beside x as a one-hot vector.
 
@@ -268,13 +276,14 @@ class ConditionalEncoder(nnx.Module):
         activation: Activation = nnx.gelu,
         rngs: nnx.Rngs,
     ):
-        self.pixels, self.latent, self.classes = pixels, latent, classes
+        self.pixels, self.latent, self.classes = pixels, latent, checks.whole("classes", classes, low=1)
         self.layers = mlp([pixels + classes, *hidden, 2 * latent], activation, rngs)
 
     def __call__(self, x: Float[Array, "batch pixels"], labels: Int[Array, " batch"]) -> Posterior:
         """q(z|x, y) of each image: its style."""
         checks.floating("x", x)
         checks.last_axis("x", x, self.pixels)
+        _check_labels(labels, "x", x)
         told = jnp.concatenate([x, one_hot(labels, self.classes)], axis=-1)
         mean, log_var = jnp.split(self.layers(told), 2, axis=-1)
         return Posterior(mean, log_var)
@@ -307,8 +316,8 @@ class ConditionalDecoder(nnx.Module):
     ):
         if condition not in ("film", "concat"):
             raise ValueError(f"condition is {condition!r}; expected 'film' or 'concat'")
-        self.latent, self.pixels = latent, pixels
-        self.classes, self.condition, self.activation = classes, condition, activation
+        self.latent, self.pixels, self.classes = latent, pixels, checks.whole("classes", classes, low=1)
+        self.condition, self.activation = condition, activation
         self.layers: Any
         if condition == "film":
             sizes = pairwise([latent, *hidden, pixels])
@@ -322,6 +331,7 @@ class ConditionalDecoder(nnx.Module):
         """The picture of each style z in each class: pixel means, or logits for a Bernoulli likelihood."""
         checks.floating("z", z)
         checks.last_axis("z", z, self.latent)
+        _check_labels(labels, "z", z)
         y = one_hot(labels, self.classes)
         if self.condition == "concat":
             return self.layers(jnp.concatenate([z, y], axis=-1))

@@ -48,6 +48,8 @@ def render(strokes: Sequence[Any], *, width: float, size: int = SIZE) -> Float[n
 def as_mnist(strokes: Sequence[Any], *, width: float) -> Float[np.ndarray, "28 28"]:
     """Draw strokes as MNIST shows digits: the ink fits a box of 20 x 20, its centre of mass is in the middle.
 
+    The centre is good to a tenth of a pixel (MNIST's is to half a one).
+
     Args:
         strokes: In any unit; only the shape counts.
         width: Of the pen in the finished picture, pixels, above 0 and below 20.
@@ -85,7 +87,7 @@ def shear(strokes: Sequence[Any], degrees: float) -> list[Stroke]:
 
 
 def example(digit: int) -> list[Stroke]:
-    """A plain upright digit from 0 to 9 as strokes in a box one wide and two high, its middle at (0, 0)."""
+    """A plain upright digit from 0 to 9 as strokes in a box about one wide and two high round (0, 0)."""
     return [np.array(s, np.float64) for s in _DIGITS[checks.whole("digit", digit, low=0, high=9)]]
 
 

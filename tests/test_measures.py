@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from scipy import stats
+from scipy import spatial, stats
 
-from lecture_lib import gaussians, measures, moon, quadrature
+from lecture_lib import gaussians, measures, moon, quadrature, strokes
 
 LAW = settings(max_examples=200, deadline=None, derandomize=True)
 
@@ -263,3 +263,255 @@ def test_densities_at_other_nodes_are_refused(measure: Any) -> None:
     ):
         with pytest.raises(ValueError, match=f"^shapes differ: .*{told}"):
             measure(*args)
+
+
+# --- digits: slant --------------------------------------------------------------------------
+
+RADII, RADII_WEIGHTS = np.polynomial.legendre.leggauss(6)
+
+
+def over_radii(width: float, values: Any) -> float:
+    """The mean of values(r) over r from width / 2 - 1/2 to width / 2 + 1/2, for polynomials.
+
+    `strokes.render` is, for pens of at least 1, the mean of pictures of sharp strokes of these radii.
+    """
+    return float(RADII_WEIGHTS / 2 @ values(width / 2 + RADII / 2))
+
+
+def bar(degrees: float, width: float, *, length: float = 18, scale: int = 1, middle: Any = (14, 14)) -> Any:
+    """A leaning bar, sampled `scale` times as finely."""
+    lean = np.radians(degrees)
+    half = scale * length / 2 * np.array([np.sin(lean), -np.cos(lean)])
+    middle = scale * np.asarray(middle)
+    return strokes.render([[middle - half, middle + half]], width=scale * width, size=28 * scale)
+
+
+def slant_of_bar(degrees: float, width: float, length: float = 18) -> float:
+    """From the second moments along a bar and across: a rectangle's and two half-discs'."""
+    along = over_radii(
+        width,
+        lambda r: (
+            r * length**3 / 6 + np.pi * (r * length / 2) ** 2 + 4 * length * r**3 / 3 + np.pi * r**4 / 4
+        ),
+    )
+    across = over_radii(width, lambda r: length * (2 * r) ** 3 / 12 + np.pi * r**4 / 4)
+    s, c = np.sin(np.radians(degrees)), np.cos(np.radians(degrees))
+    return float(np.degrees(np.arctan((along - across) * s * c / (c**2 * along + s**2 * across))))
+
+
+digits = hnp.arrays(np.int64, (6, 7), elements=st.integers(0, 255)).filter(
+    lambda image: (image > 0).any(axis=1).sum() > 1
+)
+
+
+@given(digits)
+@LAW
+def test_slant_is_that_of_the_moments_by_hand(image: Any) -> None:
+    """In whole numbers: n^2 times the central moments, n the sum of the ink."""
+    at = [(i, j, int(image[i, j])) for i in range(6) for j in range(7)]
+    n, y, x = (sum(w * v for *_, w, v in ((*p, p[2], (1, p[0], p[1])[k]) for p in at)) for k in range(3))
+    xy, yy = sum(i * j * w for i, j, w in at), sum(i * i * w for i, _, w in at)
+    expected = np.degrees(np.arctan2(-(n * xy - x * y), n * yy - y * y))
+    # sums of 42 float64 terms; the angle of what cancels is good to 1e-12
+    assert float(measures.slant(image)) == pytest.approx(expected, abs=1e-9)
+
+
+@given(digits, st.integers(-3, 3))
+@LAW
+def test_shearing_a_picture_adds_to_the_tangent_of_its_slant(image: Any, lean: int) -> None:
+    """Rows moved by whole pixels, `lean` more to the right with each row up."""
+    wide = np.zeros((6, 40))
+    wide[:, 16:23] = image
+    leaning = np.stack([np.roll(row, -lean * i) for i, row in enumerate(wide)])
+    before, after = (np.tan(np.radians(measures.slant(a))) for a in (wide, leaning))
+    assert after - before == pytest.approx(lean, abs=1e-9)  # rounding, as above
+
+
+@given(digits, st.integers(0, 4), st.integers(0, 4), st.floats(1e-3, 1e3))
+@LAW
+def test_laws_of_slant(image: Any, down: int, right: int, brightness: float) -> None:
+    canvas = np.zeros((10, 11))
+    canvas[down : down + 6, right : right + 7] = image
+    slant = float(measures.slant(image))
+    assert -90 < slant < 90
+    assert float(measures.slant(brightness * canvas)) == pytest.approx(slant, abs=1e-9)
+    assert float(measures.slant(canvas[:, ::-1])) == pytest.approx(-slant, abs=1e-9)
+    assert float(measures.slant(canvas[::-1])) == pytest.approx(-slant, abs=1e-9)
+
+
+def test_slant_of_bars_is_the_closed_form() -> None:
+    """Sampling is all that differs: it errs by 0.2 degrees at 28 pixels, and its error falls as the square of
+    the pixel's size, so that four times as fine a picture has a sixteenth of it."""
+    rng = np.random.default_rng(0)
+    worst = {}
+    for scale in (1, 4):
+        errors = []
+        for width in (1.5, 2.5, 5.0):
+            places = [(d, 14 + rng.uniform(-0.5, 0.5, 2)) for d in np.arange(-35, 36, 5.0)]
+            slants = measures.slant([bar(d, width, scale=scale, middle=m) for d, m in places])
+            # the edge is soft by a pixel, which is less in a finer picture: as if the bar were larger
+            expected = [slant_of_bar(d, scale * width, 18.0 * scale) for d, _ in places]
+            errors.append(np.abs(slants - expected).max())
+        worst[scale] = max(errors)
+    assert worst[1] < 0.5
+    assert worst[4] < worst[1] / 8
+
+
+def test_bars_lean_by_less_than_their_pen_for_the_pen_does_not_lean() -> None:
+    for degrees in (-35.0, -10.0, 10.0, 35.0):
+        for width in (1.5, 5.0):
+            assert 0.9 < slant_of_bar(degrees, width) / degrees < 1
+    assert float(measures.slant(bar(0, 3))) == pytest.approx(0, abs=1e-12)
+    assert float(measures.slant(bar(90, 3))) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("degrees", [-35.0, 20.0])
+def test_shearing_strokes_adds_to_the_tangent_but_for_the_pen(degrees: float) -> None:
+    """Strokes that are dots, far apart: their places shear, the pen does not.
+
+    The pen's own variance p is a share of the variance mu_02 along the height: tan(angle) (1 - p / mu_02) is
+    added. Sampling errs by less than 1e-3 for dots 16 pixels wide: a relative error of (1 / 16)^2 / 4.
+    """
+    width = 16.0
+    rng = np.random.default_rng(0)
+    dots = [[(x, y)] for x, y in zip(rng.uniform(-60, 60, 9), np.arange(-80, 81, 20), strict=True)]
+    leaning = strokes.shear(dots, degrees)
+    before, after = (
+        np.tan(
+            np.radians(
+                measures.slant(strokes.render([np.asarray(s) + 150.3 for s in drawn], width=width, size=300))
+            )
+        )
+        for drawn in (dots, leaning)
+    )
+    p = over_radii(width, lambda r: r**4 / 4) / over_radii(width, lambda r: r**2)
+    height = np.var([s[0][1] for s in dots]) + p
+    assert after - before == pytest.approx(np.tan(np.radians(degrees)) * (1 - p / height), abs=1e-3)
+
+
+def test_a_ring_does_not_lean() -> None:
+    turn = np.linspace(0, 2 * np.pi, 200)
+    ring = 14 + 7 * np.stack([np.cos(turn), np.sin(turn)], axis=1)
+    assert float(measures.slant(strokes.render([ring], width=2.5))) == pytest.approx(0, abs=1e-9)
+
+
+# --- digits: thickness ----------------------------------------------------------------------
+
+WIDTHS = (1.5, 2.0, 2.5, 3.0, 4.0, 5.0)
+
+
+def test_thickness_of_rings_is_the_width_of_the_pen() -> None:
+    """A ring has no ends: its mean distance to the edge is a quarter of its width."""
+    turn = np.linspace(0, 2 * np.pi, 200)
+    ring = np.stack([np.cos(turn), np.sin(turn)], axis=1)
+    for width in WIDTHS:
+        rings = [strokes.render([(14.2, 13.9) + r * ring], width=width) for r in (4, 5.5, 7, 8.5)]
+        np.testing.assert_allclose(measures.thickness(rings), width, atol=0.25)  # as the docstring says
+
+
+def test_thickness_of_bars_is_that_of_their_shape() -> None:
+    """Four times the mean distance to the edge: w (l + pi w / 6) / (l + pi w / 4), with two half-discs."""
+    rng = np.random.default_rng(0)
+    for width in WIDTHS[1:]:
+        bars = [bar(d, width, middle=14 + rng.uniform(-0.5, 0.5, 2)) for d in range(-35, 36, 5)]
+        expected = width * (18 + np.pi * width / 6) / (18 + np.pi * width / 4)
+        np.testing.assert_allclose(measures.thickness(bars), expected, atol=0.25)
+
+
+def dense_thickness(lines: Any, width: float) -> float:
+    """Four times the mean distance to the nearest point outside, of points 1/8 pixel apart, one by one."""
+    fine = strokes.render([8 * (np.asarray(s) + 0.5) - 0.5 for s in lines], width=8 * width, size=224)
+    inside, outside = np.argwhere(fine > 0.5), np.argwhere(fine <= 0.5)
+    distance, _ = spatial.cKDTree(outside).query(inside)
+    # the edge lies half a point before the nearest point outside
+    return float(4 * (distance.mean() - 0.5) / 8)
+
+
+@pytest.mark.parametrize("digit", [0, 2, 3, 4, 7])
+def test_thickness_of_digits_is_that_of_a_dense_picture(digit: int) -> None:
+    for width, slant in ((2.0, -30), (3.0, 20), (4.5, 0)):
+        lines = [14 + 9 * s for s in strokes.shear(strokes.example(digit), slant)]
+        ours = float(measures.thickness(strokes.render(lines, width=width)))
+        assert ours == pytest.approx(dense_thickness(lines, width), abs=0.25)
+
+
+@pytest.mark.parametrize("digit", range(10))
+def test_thickness_grows_with_the_pen(digit: int) -> None:
+    images = [strokes.as_mnist(strokes.example(digit), width=w) for w in (1.5, 2, 2.5, 3, 3.5, 4)]
+    assert (np.diff(measures.thickness(images)) > 0).all()
+
+
+def test_laws_of_thickness() -> None:
+    image = strokes.as_mnist(strokes.shear(strokes.example(5), 12), width=3)
+    thick = float(measures.thickness(image))
+    canvas = np.zeros((33, 35))
+    canvas[3:31, 5:33] = image
+    changed = [canvas, 0.3 * canvas, 255 * canvas, canvas[:, ::-1], canvas[::-1], np.pad(canvas, 2)]
+    for other in changed:
+        # pixels beyond the frame count as black; splines and sums in another order
+        assert float(measures.thickness(other)) == pytest.approx(thick, abs=1e-9)
+    assert float(measures.thickness(canvas.T)) == pytest.approx(thick, abs=1e-9)
+
+
+# --- digits: all three ----------------------------------------------------------------------
+
+THREE = [measures.slant, measures.thickness, measures.ink]
+
+
+@pytest.mark.parametrize("measure", THREE)
+def test_many_pictures_are_measured_as_one_by_one(measure: Any) -> None:
+    """More than are in memory together; (n, 10, h, w); one; none."""
+    rng = np.random.default_rng(0)
+    many = rng.uniform(size=(507, 6, 7)) ** 4
+    one_by_one = np.array([float(measure(image)) for image in many])
+    assert measure(many[0]).shape == ()
+    # the same sums in another order; distances are the same
+    np.testing.assert_allclose(measure(many), one_by_one, rtol=1e-9)
+    np.testing.assert_allclose(
+        measure(many[:500].reshape(50, 10, 6, 7)), one_by_one[:500].reshape(50, 10), rtol=1e-9
+    )
+    np.testing.assert_allclose(measure(many[:3].astype(np.float32)), one_by_one[:3], rtol=1e-4)
+    assert measure(many[:0]).shape == (0,)
+    assert measure(np.zeros((0, 10, 6, 7))).shape == (0, 10)
+
+
+def test_ink_is_the_mean_brightness() -> None:
+    image = strokes.as_mnist(strokes.example(3), width=3)
+    assert float(measures.ink(image)) == pytest.approx(sum(image.ravel()) / 784, rel=1e-12)
+    assert float(measures.ink(np.zeros((4, 5)))) == 0 and float(measures.ink(np.ones((4, 5)))) == 1
+
+
+@pytest.mark.parametrize("measure", THREE)
+@pytest.mark.parametrize(
+    ("images", "told"),
+    [
+        (np.ones(784), r"^images has shape \(784,\); expected \(\.\.\., height, width\)"),
+        (np.ones((5, 1)), r"^images has shape \(5, 1\)"),
+        (np.full((2, 3, 3), np.nan), "images has 18 of 18 values that are not finite"),
+        (np.array([[1, 0.5], [-0.25, 1]]), r"^images has values down to -0\.25; expected brightness"),
+    ],
+)
+def test_pictures_that_cannot_be_measured(measure: Any, images: Any, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        measure(images)
+
+
+def test_pictures_without_slant_or_thickness() -> None:
+    black = np.ones((3, 28, 28))
+    black[1] = 0
+    for images, where in ((black, r" \(first at index \(1,\)\)"), (np.zeros((28, 28)), "")):
+        told = f"^images has a picture with ink in fewer than two rows{where}; it has no slant"
+        with pytest.raises(ValueError, match=told):
+            measures.slant(images)
+        with pytest.raises(
+            ValueError, match=r"^images has a picture that is black all over; it has no thick"
+        ):
+            measures.thickness(images)
+    for seed in range(20):  # the centre of mass of one row is that row but for rounding
+        row = np.zeros((28, 28))
+        row[13, 5:20] = np.random.default_rng(seed).uniform(size=15)
+        with pytest.raises(ValueError, match="ink in fewer than two rows"):
+            measures.slant(row)
+    column = np.zeros((28, 28))
+    column[4:20, 7] = 1
+    assert float(measures.slant(column)) == 0

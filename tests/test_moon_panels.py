@@ -15,9 +15,9 @@ from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lecture_lib import measures, moon, moon_panels, moon_trials, panels
+from lecture_lib import browser, measures, moon, moon_panels, moon_trials, panels
 from lecture_lib.moon_panels import MoonSlider
-from lecture_lib.networks import VAE, Autoencoder, Decoder
+from lecture_lib.networks import VAE, Autoencoder
 from lecture_lib.panels import Panel
 from tests.frames import check_frame, decoded
 
@@ -44,26 +44,28 @@ def slider() -> MoonSlider:
 
 
 class Page:
-    """What moon_slider.js does with the payload, in NumPy."""
+    """What nets.js and moon_slider.js do with the payload, in NumPy."""
 
     def __init__(self, data: dict[str, Any], weights: bytes):
-        floats = np.frombuffer(weights, "<f4")
+        floats = np.frombuffer(weights[4:], f"<f{weights[0]}")
         pixels = data["size"] ** 2
         count = len(data["phases"]) * pixels
         self.phases = np.array(data["phases"])
         self.moons = floats[:count].reshape(-1, pixels).astype(np.float64)
         self.layers = {}
         for model in data["models"]:
-            part, at, layers = floats[count : count + model["count"]], 0, []
-            count += model["count"]
-            assert len(part) == model["count"]
-            for i, activation in enumerate(model["activations"]):
-                inputs, outputs = model["sizes"][i : i + 2]
+            net = model["net"]
+            part, at, layers = floats[count : count + net["count"]], 0, []
+            count += net["count"]
+            assert len(part) == net["count"] and net["condition"] is None
+            for layer in net["layers"]:
+                inputs, outputs = layer["inputs"], layer["outputs"]
                 kernel = part[at : at + inputs * outputs].reshape(inputs, outputs)
                 at += inputs * outputs
-                layers.append((kernel, part[at : at + outputs], activation))
+                layers.append((kernel, part[at : at + outputs], layer["activation"]))
                 at += outputs
-            assert at == model["count"]
+                assert not layer["film"]
+            assert at == net["count"]
             self.layers[model["name"]] = layers
         assert count == len(floats)  # nothing is left over
 
@@ -91,12 +93,19 @@ def test_payload_decodes_as_jax_does(slider: MoonSlider) -> None:
         assert jaxs.std(axis=0).max() > 0.01  # the pictures do differ along the line
 
 
+def widths(net: dict[str, Any]) -> list[int]:
+    return [net["layers"][0]["inputs"], *(layer["outputs"] for layer in net["layers"])]
+
+
 def test_payload_is_no_larger_than_it_must_be(slider: MoonSlider) -> None:
     decoder = 1 * 32 + 32 + 32 * 32 + 32 + 32 * SIZE**2 + SIZE**2
-    assert [m["count"] for m in slider.data["models"]] == [decoder, decoder]
-    assert [m["sizes"] for m in slider.data["models"]] == [[1, 32, 32, SIZE**2]] * 2
-    assert [m["activations"] for m in slider.data["models"]] == [["tanh", "tanh", "linear"]] * 2
-    assert len(slider.weights) == 4 * (36 * SIZE**2 + 2 * decoder)
+    nets = [m["net"] for m in slider.data["models"]]
+    assert [net["count"] for net in nets] == [decoder, decoder]
+    assert [widths(net) for net in nets] == [[1, 32, 32, SIZE**2]] * 2
+    assert [[layer["activation"] for layer in net["layers"]] for net in nets] == [
+        ["tanh", "tanh", "linear"]
+    ] * 2
+    assert len(slider.weights) == 4 + 4 * (36 * SIZE**2 + 2 * decoder)
     json.dumps(slider.data)  # it goes over the wire as JSON
 
 
@@ -159,7 +168,7 @@ def test_other_sizes_and_several_layers() -> None:
     model = Autoencoder(256, 1, (7, 5, 3), rngs=nnx.Rngs(0))
     slider = MoonSlider({"one": model}, [0, 90], images)
     page = Page(slider.data, slider.weights)
-    assert slider.data["models"][0]["sizes"] == [1, 3, 5, 7, 256]
+    assert widths(slider.data["models"][0]["net"]) == [1, 3, 5, 7, 256]
     jaxs = np.asarray(model.decoder(jnp.full((1, 1), 0.7)))[0]
     np.testing.assert_allclose(page.decode("one", float(np.float32(0.7))), jaxs, atol=1e-5)
 
@@ -182,8 +191,8 @@ def test_live_html_loads_nothing(slider: MoonSlider) -> None:
     text = slider.live_html()
     (script,) = re.findall(r'import\("data:text/javascript;base64,([A-Za-z0-9+/=]+)"\)', text)
     code = base64.b64decode(script).decode()
-    assert code == (panels.STATIC / "moon_slider.js").read_text(encoding="utf-8")
-    style = (panels.STATIC / "moon_slider.css").read_text(encoding="utf-8")
+    assert code == browser.script("nets.js", "moon_slider.js")
+    style = browser.script("moon_slider.css")
     for part in (text, code, style):
         addresses = re.findall(r"(?:https?:)?//[\w.-]+\.[a-z]+[^\s\"'<]*", part)
         assert set(addresses) <= {"http://www.w3.org/2000/svg"}
@@ -247,9 +256,9 @@ def test_models_and_shapes_that_do_not_fit() -> None:
     small = VAE(256, 1, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="small: its decoder goes from 1 to 256"):
         MoonSlider({"small": small}, PHASES, MOONS)
-    relu = Decoder(1, 4, activation=nnx.relu, rngs=nnx.Rngs(0))
-    with pytest.raises(ValueError, match=r"activation relu is not known in the browser; expected \['tanh'\]"):
-        moon_panels.decoder_weights(relu)
+    unknown = VAE(SIZE**2, 1, activation=nnx.elu, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match=r"activation elu is not known in the browser; expected \['tanh'"):
+        MoonSlider({"elu": unknown}, PHASES, MOONS)
 
 
 # --- panels: the first frame, and the frames that follow -------------------------------------

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import integrate, special, stats
 
-from lecture_lib import objectives
+from lecture_lib import objectives, training
 from lecture_lib.gaussians import InfiniteMixture
-from lecture_lib.networks import VAE, Autoencoder, GaussianDecoder
+from lecture_lib.networks import VAE, Autoencoder, ConditionalVAE, GaussianDecoder
 from lecture_lib.priors import NORMAL, Prior, Uniform
 
 LAW = settings(max_examples=200, deadline=None, derandomize=True)
@@ -347,6 +347,153 @@ def test_inputs_that_do_not_fit_the_model() -> None:
     with pytest.raises(ValueError, match="outside"):
         bernoulli = VAE(PIXELS, 2, likelihood="bernoulli", rngs=nnx.Rngs(0))
         objectives.elbo(bernoulli, jnp.full((3, PIXELS), 16.0), key=key)
+
+
+# --- given the label ------------------------------------------------------------------------
+
+LABELS = np.array([0, 2, 1, 1, 0])
+
+
+def conditional(likelihood: Kind, condition: Literal["film", "concat"]) -> ConditionalVAE:
+    """A conditional VAE with random weights in float64; no scale or shift is 0."""
+    vae = ConditionalVAE(
+        *(PIXELS, 2, (6,)),
+        classes=3,
+        condition=condition,
+        activation=nnx.tanh,
+        likelihood=likelihood,
+        noise_sd=0.6,
+        rngs=nnx.Rngs(0),
+    )
+    rng = np.random.default_rng(1)
+
+    def draw(leaf: Any) -> Any:  # the one number is the noise
+        return jnp.asarray(rng.normal(0, 0.6, leaf.shape) if leaf.ndim else np.float64(2 * np.log(0.6)))
+
+    nnx.update(vae, jax.tree.map(draw, nnx.state(vae)))
+    for _, layer in nnx.iter_graph(vae):
+        if isinstance(layer, nnx.Linear):
+            layer.dtype = layer.param_dtype = jnp.float64
+    return vae
+
+
+def decoded_by_hand(vae: ConditionalVAE, z: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """One label after the other: the scales and shifts taken into plain layers of that label."""
+    decoder: Any = vae.decoder
+    if decoder.condition == "concat":
+        return Exact.forward(decoder.layers, np.concatenate([z, np.eye(3)[labels]], axis=1))
+    rows = []
+    for row, label in zip(z, labels, strict=True):
+        h = row
+        for i, layer in enumerate(decoder.layers):
+            scale = np.diag(1 + np.asarray(layer.scale[...])[label])
+            kernel, bias = np.asarray(layer.linear.kernel[...]), np.asarray(layer.linear.bias[...])
+            h = h @ (kernel @ scale) + bias @ scale + np.asarray(layer.shift[...])[label]
+            h = np.tanh(h) if i < len(decoder.layers) - 1 else h
+        rows.append(h)
+    return np.array(rows)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "condition"), [("gaussian", "film"), ("bernoulli", "film"), ("bernoulli", "concat")]
+)
+def test_conditional_bound_is_that_of_scipy(likelihood: Kind, condition: Literal["film", "concat"]) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 2, (5, PIXELS)) * 1.0 if likelihood == "bernoulli" else rng.normal(size=(5, PIXELS))
+    key = jax.random.key(7)
+    with jax.enable_x64(True):
+        vae = conditional(likelihood, condition)
+        terms = objectives.elbo(vae, jnp.asarray(x), jnp.asarray(LABELS), key=key)
+        eps = np.asarray(jax.random.normal(key, (5, 2), jnp.float64))
+        other = objectives.elbo(vae, jnp.asarray(x), jnp.asarray((LABELS + 1) % 3), key=key)
+        both = Exact.forward(vae.encoder.layers, np.concatenate([x, np.eye(3)[LABELS]], axis=1))
+        mean, log_var = both[:, :2], both[:, 2:]
+        z = mean + np.exp(log_var / 2) * eps
+        decoded = decoded_by_hand(vae, z, LABELS)
+        alone = objectives.log_likelihood_given_z(vae, jnp.asarray(x), jnp.asarray(z), jnp.asarray(LABELS))
+    if likelihood == "bernoulli":
+        expected = stats.bernoulli.logpmf(x, special.expit(decoded)).sum(-1)
+    else:
+        expected = stats.norm.logpdf(x, decoded, 0.6).sum(-1)
+    assert terms.reconstruction.dtype == np.float64
+    # float64 sums of a few dozen terms; logits below 10 leave SciPy's 1 - p its digits
+    np.testing.assert_allclose(terms.reconstruction, expected, rtol=1e-10)
+    np.testing.assert_allclose(alone, expected, rtol=1e-10)
+    # KL(N(m, s^2) || N(0, 1)) = -log s + (s^2 + m^2 - 1) / 2 (Kingma and Welling 2014, appendix B)
+    s = np.exp(log_var / 2)
+    np.testing.assert_allclose(terms.kl, (-np.log(s) + (s**2 + mean**2 - 1) / 2).sum(-1), rtol=1e-10)
+    for part in ("reconstruction", "kl"):  # a wrong label is another model
+        assert np.abs(getattr(other, part) - getattr(terms, part)).min() > 1e-4
+
+
+@pytest.fixture(scope="module")
+def told() -> ConditionalVAE:
+    return ConditionalVAE(PIXELS, 1, (6,), classes=2, noise_sd=0.5, rngs=nnx.Rngs(0))
+
+
+def two_classes() -> tuple[jax.Array, jax.Array]:
+    """Pictures that the label tells apart."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 32)
+    x = np.array([[1.0, 0, 1, 0], [0, 1, 0, 1]])[labels] + 0.1 * rng.normal(size=(32, PIXELS))
+    return jnp.asarray(x, jnp.float32), jnp.asarray(labels)
+
+
+@pytest.mark.parametrize("beta", [None, 0.0, 4.0])
+def test_conditional_negative_elbo_weighs_the_kl(told: ConditionalVAE, beta: float | None) -> None:
+    x, labels = two_classes()
+    key = jax.random.key(4)
+    terms = objectives.elbo(told, x, labels, key=key)
+    hyper = {} if beta is None else {"beta": beta}
+    loss, metrics = objectives.conditional_negative_elbo(told, (x, labels), key, **hyper)
+    r, kl = np.asarray(terms.reconstruction, np.float64).mean(), np.asarray(terms.kl, np.float64).mean()
+    assert terms.kl.shape == terms.reconstruction.shape == (32,)
+    assert float(loss) == pytest.approx(-(r - (1 if beta is None else beta) * kl), rel=1e-5)  # float32
+    assert set(metrics) == {"reconstruction", "kl"}
+    assert float(metrics["reconstruction"]) == pytest.approx(r, rel=1e-5)
+    assert float(metrics["kl"]) == pytest.approx(kl, rel=1e-5)
+
+
+def test_training_on_pictures_with_labels(told: ConditionalVAE) -> None:
+    """The label tells the two pictures apart, and what is left is noise of sd 0.1 under a decoder with 0.5.
+
+    The best loss without z: for each pixel (log(2 pi 0.25) + 0.01 / 0.25) / 2, by N(x; mean, 0.5^2).
+    """
+    x, labels = two_classes()
+    fitted = training.fit(
+        told,
+        objectives.conditional_negative_elbo,
+        (x, labels),
+        key=jax.random.key(0),
+        steps=600,
+        learning_rate=0.02,
+        progress=None,
+    )
+    best = 4 * (np.log(2 * np.pi * 0.25) + 0.04) / 2
+    first, last = np.asarray(fitted.history.loss)[[0, -1]]
+    assert first > best + 1  # a decoder at 0 pays 0.5 / 0.25 for two pixels in four
+    assert last < best + 0.1
+    wrong, _ = objectives.conditional_negative_elbo(fitted.model, (x, 1 - labels), jax.random.key(0))
+    assert float(wrong) > last + 4  # each pixel is off by 1: 1 / (2 * 0.25) for each of 4, less what z can do
+    for layer, before in zip(fitted.model.decoder.layers, told.decoder.layers, strict=True):
+        for name in ("scale", "shift"):
+            moved = np.asarray(getattr(layer, name)[...]) - np.asarray(getattr(before, name)[...])
+            assert (np.abs(moved).max(axis=1) > 0).all()
+
+
+def test_conditional_losses_refuse(told: ConditionalVAE) -> None:
+    x, labels = two_classes()
+    key = jax.random.key(0)
+    with pytest.raises(ValueError, match=r"^labels has \[2\]; expected classes from 0 to 1"):
+        objectives.conditional_negative_elbo(told, (x, labels + labels), key)
+    with pytest.raises(TypeError, match=r"^labels has dtype float32"):
+        objectives.conditional_negative_elbo(told, (x, labels * 1.0), key)
+    with pytest.raises(ValueError, match=r"^labels has shape \(1,\); expected \(32,\), one for each x"):
+        objectives.elbo(told, x, labels[:1], key=key)
+    with pytest.raises(TypeError, match="labels"):
+        objectives.elbo(told, x, key=key)  # a conditional VAE without labels
+    with pytest.raises(ValueError, match=r"^x has shape \(32, 3\); expected \(\.\.\., 4\)"):
+        objectives.elbo(told, x[:, :3], labels, key=key)
 
 
 # --- exact likelihood -----------------------------------------------------------------------

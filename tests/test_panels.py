@@ -13,7 +13,7 @@ import pytest
 import traitlets
 from PIL import Image
 
-from lecture_lib import figures, panels
+from lecture_lib import browser, figures, panels
 from lecture_lib.figures import Drawing, Still
 from lecture_lib.panels import Grab, Panel
 from tests.frames import leaves
@@ -352,8 +352,9 @@ PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+
 
 
 def test_static_files_are_there() -> None:
-    for name in ("picture.js", "moon_slider.js", "moon_slider.css"):
-        assert (panels.STATIC / name).stat().st_size > 0
+    for name in ("picture.js", "nets.js", "moon_slider.js", "moon_slider.css"):
+        assert (browser.STATIC / name).stat().st_size > 0
+    assert panels.Picture._esm == (browser.STATIC / "picture.js").read_text(encoding="utf-8")
 
 
 # --- controls -------------------------------------------------------------------------------
