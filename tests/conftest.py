@@ -1,14 +1,36 @@
-"""Fixtures that several test files share."""
+"""Fixtures that several test files share, and where compiled programs are kept."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def keep_compiled(folder: Path) -> None:
+    """Let JAX keep its compiled programs in a folder: here, in other workers, kernels and later runs.
+
+    Most of what these tests compute is compiled longer than it runs. Where the reader's environment names
+    a folder (or none, by an empty name) that one counts, and where nothing can be written JAX compiles anew.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError:
+        return
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+
+# pytest reads this file before any test imports JAX, which looks at the environment only once.
+keep_compiled(ROOT / ".pytest_cache" / "jax")
 
 
 @pytest.fixture(scope="session")

@@ -42,22 +42,53 @@ window.lab = (() => {
   const panel = () => jupyterapp.shell.currentWidget;
   const cells = () => [...panel().content.node.querySelectorAll(".jp-Cell")];
   const scratch = document.createElement("canvas");
+  const known = new WeakMap();
   // The pixels of an img or a canvas, as one number; 0 if there are none yet.
   function hash(node) {
+    const isImage = node instanceof HTMLImageElement;
+    if (isImage && known.get(node)?.src === node.src) return known.get(node).sum;
     const width = node.naturalWidth ?? node.width, height = node.naturalHeight ?? node.height;
-    if (!width || !height) return 0;
+    if (!width || !height || (isImage && !node.complete)) return 0;
     Object.assign(scratch, { width, height });
     const context = scratch.getContext("2d", { willReadFrequently: true });
     context.drawImage(node, 0, 0);
     let sum = 7;
     for (const pixel of new Uint32Array(context.getImageData(0, 0, width, height).data.buffer))
       sum = (Math.imul(sum, 31) + pixel) | 0;
+    if (isImage) known.set(node, { src: node.src, sum });
     return sum;
   }
   const news = { ran: null, problems: [] };
   const bad = /(Error displaying|Loading|Error creating) widget|[Mm]odel not found|Failed to load/;
+  const idle = () => panel().sessionContext.session?.kernel?.status === "idle";
+  const pictures = (i) => [...cells()[i].querySelectorAll(".jp-OutputArea :is(img, canvas)")].map(hash);
+  const same = (a, b) => a.length === b.length && a.every((sum, k) => sum === b[k]);
+  const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
   return {
-    panel, cells, news, hash,
+    panel, cells, news, hash, idle, pictures,
+    // The pictures of a cell once they have been loaded and the same, and the kernel idle, for 0.2 s;
+    // with `like`, only if they are those. If it does not come to that within `limit` ms: null.
+    async atRest(i, limit, like) {
+      const end = Date.now() + limit;
+      let now = pictures(i), since = Date.now();
+      while (Date.now() < end) {
+        const before = now;
+        await pause(20);
+        now = pictures(i);
+        const still = idle() && same(now, before) && !now.includes(0) && same(now, like ?? now);
+        if (!still) since = Date.now();
+        else if (Date.now() - since >= 200) return now;
+      }
+      return null;
+    },
+    // Whether the pictures of a cell become others, all loaded, within `limit` ms.
+    async differs(i, first, limit) {
+      for (const end = Date.now() + limit; Date.now() < end; await pause(20)) {
+        const now = pictures(i);
+        if (!now.includes(0) && !same(now, first)) return true;
+      }
+      return false;
+    },
     listen() {
       panel().sessionContext.iopubMessage.connect((_, { header, content }) => {
         const { ename, evalue, text = "" } = content;
@@ -70,8 +101,6 @@ window.lab = (() => {
       news.ran = await jupyterapp.commands.execute("notebook:run-all-cells").catch(String) ?? true;
     },
     outputs: (i) => panel().content.widgets[i].model.outputs?.toJSON() ?? [],
-    idle: () => panel().sessionContext.session?.kernel?.status === "idle",
-    pictures: (i) => [...cells()[i].querySelectorAll(".jp-OutputArea :is(img, canvas)")].map(hash),
     broken: () => bad.exec(panel().content.node.innerText)?.[0] ?? null,
   };
 })();
@@ -286,6 +315,17 @@ class Notebook:
     def pictures(self, cell: int) -> list[int]:
         """A number for the pixels of each picture in a cell's output; 0 for one that is not loaded."""
         return self.page.evaluate("i => lab.pictures(i)", cell)
+
+    def at_rest(self, cell: int, seconds: float, *, like: list[int] | None = None) -> list[int] | None:
+        """The pictures of a cell once nothing has changed, and the kernel has been idle, for 0.2 s.
+
+        With `like` they have to be those. None if it does not come to that in the given time.
+        """
+        return self.page.evaluate("([i, ms, p]) => lab.atRest(i, ms, p)", [cell, seconds * 1000, like])
+
+    def differs(self, cell: int, first: list[int], seconds: float) -> bool:
+        """Whether the pictures of a cell become others in the given time."""
+        return self.page.evaluate("([i, p, ms]) => lab.differs(i, p, ms)", [cell, first, seconds * 1000])
 
     def screenshot(self, path: Path) -> None:
         """A picture of the window."""

@@ -20,8 +20,8 @@ from flax import nnx
 from nbformat.v4 import new_code_cell, new_notebook
 from playwright.sync_api import Browser, ElementHandle, Page
 
+from lecture_lib import browser as packing
 from lecture_lib import measures, moon_panels, moon_trials, training
-from lecture_lib.panels import STATIC
 from tests import lab as labs
 from tests.lab import ROOT, Lab, Notebook, browser, jupyterlab, watched_page
 
@@ -123,20 +123,9 @@ def complaints(notebook: Notebook) -> list[str]:
 
 def settled(notebook: Notebook, cell: int) -> list[int]:
     """The pictures of a cell once they are loaded, at rest, and the kernel is idle."""
-    notebook.page.wait_for_timeout(150)
-    before: list[int] = []
-
-    def at_rest() -> bool:
-        nonlocal before
-        notebook.wait_idle()
-        now = notebook.pictures(cell)
-        same, before = now == before and 0 not in now, now
-        if not same:
-            notebook.page.wait_for_timeout(150)
-        return same
-
-    notebook.wait_for(at_rest, 60)
-    return before
+    pictures = notebook.at_rest(cell, 60)
+    assert pictures is not None, f"cell {cell} does not come to rest"
+    return pictures
 
 
 # ---------------------------------------------------------------- the notebooks of the collection
@@ -153,7 +142,11 @@ class Opened(NamedTuple):
     """The cells that show sliders once run."""
 
 
-@pytest.fixture(scope="module", params=NOTEBOOKS)
+# Each in a group of its own, with the other tests of that notebook: they are shared out to all workers.
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.xdist_group(Path(name).stem)) for name in NOTEBOOKS],
+)
 def opened(request: pytest.FixtureRequest, lab: Lab, chrome: Browser) -> Iterator[Opened]:
     notebook = Notebook(chrome, lab, f"notebooks/{request.param}")
     notebook.page.wait_for_load_state("networkidle")
@@ -182,28 +175,27 @@ def test_unrun_notebook_shows_a_picture_for_each_panel(opened: Opened) -> None:
 
 def test_each_slider_moves_a_picture_and_reset_brings_it_back(opened: Opened) -> None:
     notebook = opened.notebook
+    first = {cell: settled(notebook, cell) for cell in opened.panels}
     for handle in notebook.page.query_selector_all(SLIDERS):
         cell = handle.evaluate("e => lab.cells().indexOf(e.closest('.jp-Cell'))")
         said = f"slider {name_of(handle)!r} in cell {cell}"
-        handle.scroll_into_view_if_needed()
-        first = settled(notebook, cell)
-        assert first, f"{said}: no picture"
+        assert first[cell], f"{said}: no picture"
         for key in ("ArrowRight", "ArrowLeft", "ArrowLeft"):
+            before = place_of(handle)
             handle.press(key)
-            if differs(notebook, cell, first, 4):
+            if place_of(handle) != before and notebook.differs(cell, first[cell], 10):
                 break
         else:
             pytest.fail(f"{said} moves no picture")
         reset_of(handle).click()
-        notebook.page.wait_for_timeout(100)
-        assert settled(notebook, cell) == first, f"{said}: Reset"
+        assert notebook.at_rest(cell, 60, like=first[cell]) is not None, f"{said}: Reset"
     assert complaints(notebook) == []
     assert notebook.page.locator(".jp-Notebook [role=alert]").count() == 0
 
 
-def differs(notebook: Notebook, cell: int, first: list[int], seconds: float) -> bool:
-    """Whether the pictures of a cell become others in the given time."""
-    return notebook.wait_for(lambda: settled(notebook, cell) != first, seconds, complain=False)
+def place_of(handle: ElementHandle) -> str:
+    """Where a slider stands, which is known at once: no kernel is asked."""
+    return handle.evaluate("e => e.closest('.noUi-origin')?.style.transform ?? e.value")
 
 
 def name_of(handle: ElementHandle) -> str:
@@ -356,20 +348,22 @@ def test_decoder_of_the_page_equals_jax(chrome: Browser) -> None:
     page = watched_page(chrome).page
     answers = page.evaluate(
         """async ({ script, data, weights, codes }) => {
-        const { readLayers, decode, nearest } = await import(`data:text/javascript;base64,${script}`);
-        const floats = new Float32Array(Uint8Array.from(atob(weights), (c) => c.charCodeAt(0)).buffer);
+        const { readFloats, readNet, run, nearest } = await import(`data:text/javascript;base64,${script}`);
+        const bytes = Uint8Array.from(atob(weights), (c) => c.charCodeAt(0));
+        const floats = readFloats(new DataView(bytes.buffer));
         const moons = floats.subarray(0, data.phases.length * data.size ** 2);
         let at = moons.length;
         return data.models.map((m) => {
-            const layers = readLayers(m.sizes, m.activations, floats.subarray(at, (at += m.count)));
+            const net = readNet(m.net, floats, at);
+            at += m.net.count;
             return codes[m.name].map((code) => {
-                const image = decode(layers, code);
+                const image = run(net, [code]);
                 return { image: [...image], ...nearest(image, moons, data.phases) };
             });
         }).concat(at === floats.length ? [] : [`${floats.length - at} weights were left over`]);
     }""",
         {
-            "script": base64.b64encode((STATIC / "moon_slider.js").read_bytes()).decode(),
+            "script": base64.b64encode(packing.script("nets.js", "moon_slider.js").encode()).decode(),
             "data": slider.data,
             "weights": base64.b64encode(slider.weights).decode(),
             "codes": {name: list(map(float, values)) for name, values in codes.items()},
