@@ -30,6 +30,7 @@ ORDER = [
         "style_panels",
         "style_widgets",
     ),
+    *("answers", "exercises", "style_exercises"),
 ]
 """Each of these imports only from those before it."""
 
