@@ -172,7 +172,7 @@ def build(
         recipe.hidden,
         condition=condition,
         likelihood=recipe.likelihood,
-        noise_sd="learned",
+        noise_sd="learned" if recipe.likelihood == "gaussian" else 1.0,
         noise_start=noise_start,
         rngs=rngs,
     )
