@@ -229,16 +229,37 @@ def within_class_correlation(a: Any, b: Any, labels: Any) -> float:
     Raises:
         ValueError: The shapes differ, or a or b is constant within every class.
     """
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    checks.same_shape(a=a, b=b, labels=labels)
+    a, b = _centred(labels, a=a, b=b)
+    return float(np.sum(a * b) / np.sqrt(np.sum(a**2) * np.sum(b**2)))
+
+
+def within_class_slope(a: Any, b: Any, labels: Any) -> float:
+    """How much b grows with a, by least squares, once both have lost the mean of each class.
+
+    Args:
+        a, b: Shape (n,).
+        labels: The class of each, shape (n,).
+
+    Raises:
+        ValueError: As for `within_class_correlation`.
+    """
+    a, b = _centred(labels, a=a, b=b)
+    return float(np.sum(a * b) / np.sum(a**2))
+
+
+def _centred(labels: Any, **values: Any) -> list[np.ndarray]:
+    """Values without the mean of their class."""
+    checks.same_shape(**values, labels=labels)
     _, which = np.unique(labels, return_inverse=True)
     count = np.bincount(which)
-    left = [value - (np.bincount(which, value) / count)[which] for value in (a, b)]
-    sizes = [float(np.sqrt(np.sum(value**2))) for value in left]
-    for name, value, size in zip(("a", "b"), (a, b), sizes, strict=True):
-        if size <= 1e-12 * max(1.0, float(np.abs(value).max())):
-            raise ValueError(f"{name} is constant within each class; it has no correlation")
-    return float(np.sum(left[0] * left[1]) / (sizes[0] * sizes[1]))
+    found = []
+    for name, value in values.items():
+        value = np.asarray(value, np.float64)
+        left = value - (np.bincount(which, value) / count)[which]
+        if np.sqrt(np.sum(left**2)) <= 1e-12 * max(1.0, float(np.abs(value).max())):
+            raise ValueError(f"{name} is constant within each class; nothing goes with it")
+        found.append(left)
+    return found
 
 
 def _pictures(images: Any) -> np.ndarray:

@@ -40,7 +40,7 @@ class Recipe(NamedTuple):
     """Whether every picture is varied each time it is seen; see `augment`."""
 
 
-DIGITS = Recipe((256, 128), "gaussian", BETA, 3000, 64, 1e-3, augmented=True)
+DIGITS = Recipe((256, 128), "gaussian", BETA, 2000, 64, 1.5e-3, augmented=True)
 """For the embedded 8x8 digits, of which there are few."""
 MNIST = Recipe((256, 128), "bernoulli", 4.0, 6000, 64, 2e-3, augmented=False)
 """For 28x28 pixels."""
