@@ -1,11 +1,13 @@
-"""Fixtures that several test files share, and where compiled programs are kept."""
+"""What all tests share: fixtures, the compiled programs, and which tests run in one worker."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,6 +33,37 @@ def keep_compiled(folder: Path) -> None:
 
 # pytest reads this file before any test imports JAX, which looks at the environment only once.
 keep_compiled(ROOT / ".pytest_cache" / "jax")
+
+
+def group_of(nodeid: str) -> str:
+    """What has to run in one worker: all tests of a notebook, the other tests in the browser, or one test.
+
+    A notebook runs in the browser and without it, so the second run finds its programs compiled.
+    """
+    file, _, test = nodeid.partition("::")
+    if Path(file).name not in ("test_browser.py", "test_notebooks.py"):
+        return nodeid
+    notebook = re.search(r"\[(\d\d_\w+)(\.ipynb)?\]$", test)
+    if notebook:
+        return notebook[1]
+    return "browser" if Path(file).name == "test_browser.py" else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `--dist loadgroup`, the groups above: under pytest 9.2, xdist 3.8 forgets the mark xdist_group.
+
+    The largest groups come first, and the single tests fill up what time is left.
+    """
+    if config.getoption("dist") != "loadgroup":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Groups(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    return Groups(config, log)
 
 
 @pytest.fixture(scope="session")

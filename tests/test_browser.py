@@ -25,7 +25,7 @@ from lecture_lib import measures, moon_panels, moon_trials, training
 from tests import lab as labs
 from tests.lab import ROOT, Lab, Notebook, browser, jupyterlab, watched_page
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 
 NOTEBOOKS = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
 NOTEBOOK_SECONDS = 600
@@ -142,11 +142,7 @@ class Opened(NamedTuple):
     """The cells that show sliders once run."""
 
 
-# Each in a group of its own, with the other tests of that notebook: they are shared out to all workers.
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(name, marks=pytest.mark.xdist_group(Path(name).stem)) for name in NOTEBOOKS],
-)
+@pytest.fixture(scope="module", params=NOTEBOOKS)
 def opened(request: pytest.FixtureRequest, lab: Lab, chrome: Browser) -> Iterator[Opened]:
     notebook = Notebook(chrome, lab, f"notebooks/{request.param}")
     notebook.page.wait_for_load_state("networkidle")
@@ -187,6 +183,7 @@ def test_each_slider_moves_a_picture_and_reset_brings_it_back(opened: Opened) ->
                 break
         else:
             pytest.fail(f"{said} moves no picture")
+        settled(notebook, cell)
         reset_of(handle).click()
         assert notebook.at_rest(cell, 60, like=first[cell]) is not None, f"{said}: Reset"
     assert complaints(notebook) == []

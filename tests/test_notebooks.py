@@ -19,10 +19,7 @@ PATHS = sorted(FOLDER.glob("*.ipynb"))
 LECTURES = [path for path in PATHS if not path.name.startswith("00")]
 PROSE_CELL = "markdown"
 
-# A notebook runs here and in the browser: in one worker, so that the second run finds its programs compiled.
-each_notebook = pytest.mark.parametrize(
-    "path", [pytest.param(path, id=path.stem, marks=pytest.mark.xdist_group(path.stem)) for path in PATHS]
-)
+each_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 each_lecture = pytest.mark.parametrize("path", LECTURES, ids=lambda path: path.stem)
 
 

@@ -23,6 +23,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+from tests.conftest import group_of, keep_compiled
 from tools import bootstrap, check_browser_ran
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -98,7 +99,6 @@ def test_conda_environment_has_the_same_pins_and_a_supported_python() -> None:
 
 
 @pytest.mark.network
-@pytest.mark.xdist_group("network")
 def test_pip_part_of_conda_environment_installs(tmp_path: Path) -> None:
     def uv(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "uv", *arguments]
@@ -448,6 +448,31 @@ def test_warm_set_up_is_quick() -> None:
         subprocess.run(command, cwd=ROOT, check=True, timeout=60)
         times.append(time.perf_counter() - start)
     assert min(times) < 0.3
+
+
+# --- the tests themselves ------------------------------------------------------------------------
+
+
+def test_tests_of_a_notebook_run_in_one_worker() -> None:
+    browser, stored = "tests/test_browser.py::test_a", "tests/test_notebooks.py::test_b"
+    assert group_of(f"{browser}[07_toy_gan.ipynb]") == group_of(f"{stored}[07_toy_gan]") == "07_toy_gan"
+    assert group_of(browser) == group_of(f"{browser}[Dark]") == "browser"
+    for single in (stored, "tests/test_moon.py::test_c[01_moon]"):
+        assert group_of(single) == single
+
+
+def test_compiled_programs_are_kept_where_that_is_possible_and_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "JAX_COMPILATION_CACHE_DIR"
+    monkeypatch.setenv(name, "")  # a reader's wish to keep none
+    keep_compiled(tmp_path / "kept")
+    assert os.environ[name] == "" and not (tmp_path / "kept").exists()
+    monkeypatch.delenv(name)
+    keep_compiled(Path(os.devnull) / "kept")
+    assert name not in os.environ
+    keep_compiled(tmp_path / "kept")
+    assert os.environ[name] == str(tmp_path / "kept")
 
 
 # --- CI -------------------------------------------------------------------------------------
