@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import zipfile
+import zlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -22,6 +23,9 @@ STYLE = DATA / "style_28x28.npz"
 
 _ABOUT = "about"
 _MODELS = ("vae", "reader")
+_DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, LookupError)
+_DAMAGE += (TypeError, RuntimeError)
+"""What zipfile, NumPy and the models raise when bytes have changed; one that claims to be encrypted, say."""
 
 
 class Shipped(NamedTuple):
@@ -49,12 +53,14 @@ def save(path: str | os.PathLike[str], shipped: Shipped) -> None:
         shipped: Models whose parameters are exact in half precision; see `half`.
 
     Raises:
-        ValueError: A parameter would change in half precision.
+        ValueError: A parameter is not finite, or would change in half precision.
     """
     arrays = {_ABOUT: np.array(json.dumps(shipped.about, indent=1))}
     for name in _MODELS:
         for part, value in _parameters(getattr(shipped, name)).items():
-            rounded = value.astype(np.float16)
+            checks.finite(name + part, value)
+            with np.errstate(over="ignore"):  # what is too large becomes infinite, and is not the same
+                rounded = value.astype(np.float16)
             if not np.array_equal(rounded.astype(value.dtype), value):
                 raise ValueError(
                     f"{name}{part} is not exact in half precision; round the model with half() first"
@@ -62,9 +68,12 @@ def save(path: str | os.PathLike[str], shipped: Shipped) -> None:
             arrays[name + part] = rounded
     path = pathlib.Path(path)
     new = path.with_name(path.name + ".new")
-    with open(new, "wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-    os.replace(new, path)
+    try:
+        with open(new, "wb") as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        os.replace(new, path)
+    finally:
+        new.unlink(missing_ok=True)
 
 
 def load(path: str | os.PathLike[str] = STYLE) -> Shipped:
@@ -80,8 +89,10 @@ def load(path: str | os.PathLike[str] = STYLE) -> Shipped:
             f"{path} is missing; it comes with a clone of the repository (pip install alone leaves data/ out)"
         )
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
+        if _ABOUT not in arrays:
+            raise ValueError(f"it has no entry {_ABOUT!r}")
         about = json.loads(str(arrays.pop(_ABOUT)))
         widths = about["widths"]
         vae = ConditionalVAE(
@@ -93,8 +104,8 @@ def load(path: str | os.PathLike[str] = STYLE) -> Shipped:
             rngs=nnx.Rngs(0),
         )
         reader = mlp(widths["reader"], nnx.relu, nnx.Rngs(0))
-    except (zipfile.BadZipFile, OSError, EOFError, ValueError, KeyError, TypeError) as error:
-        told = str(error) or type(error).__name__
+    except _DAMAGE as error:
+        told = f"no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
         raise ValueError(f"{path} is damaged or is no file of weights: {told}") from error
     for name, model in (("vae", vae), ("reader", reader)):
         mine = {part[len(name) :]: value for part, value in arrays.items() if part.startswith(name)}
@@ -118,6 +129,8 @@ def _fill(path: pathlib.Path, model: nnx.Module, arrays: Mapping[str, np.ndarray
             f"{path} does not fit the model at {odd}: it has {found.get(odd)}, expected {expected.get(odd)}"
         )
     for place, value in arrays.items():
+        if value.dtype != np.float16:
+            raise ValueError(f"{path}: {place} has dtype {value.dtype}; expected float16")
         checks.finite(f"{path}: {place}", value)
     new = jax.tree_util.tree_map_with_path(
         lambda place, _: jnp.asarray(arrays[jax.tree_util.keystr(place)], jnp.float32), pure
