@@ -101,6 +101,7 @@ def load(path: str | os.PathLike[str] = STYLE) -> Shipped:
             widths["hidden"],
             condition="film",
             likelihood="bernoulli",
+            noise_sd="learned",  # as style_trials.build makes it; a Bernoulli likelihood has no use for it
             rngs=nnx.Rngs(0),
         )
         reader = mlp(widths["reader"], nnx.relu, nnx.Rngs(0))

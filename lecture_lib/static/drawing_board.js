@@ -4,20 +4,24 @@ const SIZE = 28, BOX = 20, BOARD = 280;
 
 // As lecture_lib/strokes.py: brightness is what a round pen covers of a pixel.
 export function render28(strokes, width) {
-  const pieces = strokes.flatMap((s) => (s.length > 1 ? s.slice(1).map((p, i) => [s[i], p]) : [[s[0], s[0]]]));
-  const image = new Float64Array(SIZE * SIZE);
-  for (let i = 0; i < image.length; i++) {
-    const x = i % SIZE, y = Math.floor(i / SIZE);
-    let best = Infinity;
-    for (const [[x0, y0], [x1, y1]] of pieces) {
+  const reach = width / 2 + 0.5;
+  const nearest = new Float64Array(SIZE * SIZE).fill(Infinity); // squared distances
+  const first = (value) => Math.max(0, Math.ceil(value - reach));
+  const last = (value) => Math.min(SIZE - 1, Math.floor(value + reach));
+  for (const stroke of strokes)
+    for (let k = Math.min(1, stroke.length - 1); k < stroke.length; k++) {
+      const [x0, y0] = stroke[Math.max(0, k - 1)], [x1, y1] = stroke[k];
       const dx = x1 - x0, dy = y1 - y0;
       const length = Math.max(dx * dx + dy * dy, 1e-12);
-      const share = Math.min(1, Math.max(0, ((x - x0) * dx + (y - y0) * dy) / length));
-      best = Math.min(best, (x - x0 - share * dx) ** 2 + (y - y0 - share * dy) ** 2);
+      const right = last(Math.max(x0, x1)), bottom = last(Math.max(y0, y1));
+      for (let y = first(Math.min(y0, y1)); y <= bottom; y++)
+        for (let x = first(Math.min(x0, x1)); x <= right; x++) {
+          const share = Math.min(1, Math.max(0, ((x - x0) * dx + (y - y0) * dy) / length));
+          const squared = (x - x0 - share * dx) ** 2 + (y - y0 - share * dy) ** 2;
+          if (squared < nearest[y * SIZE + x]) nearest[y * SIZE + x] = squared;
+        }
     }
-    image[i] = Math.min(1, Math.max(0, width / 2 + 0.5 - Math.sqrt(best)));
-  }
-  return image;
+  return nearest.map((squared) => Math.min(1, Math.max(0, reach - Math.sqrt(squared))));
 }
 
 // As strokes.as_mnist: the ink fits a box of 20 x 20 pixels, its centre of mass is in the middle.
@@ -54,6 +58,7 @@ function render({ model, el }) {
   const decoder = readNet(data.decoder, floats, data.encoder.count);
   const reader = readNet(data.reader, floats, data.encoder.count + data.decoder.count);
   el.classList.add("style-widget");
+  keepKeys(el);
   const row = make("div", el, "", { className: "style-row" });
   const left = make("div", row, "", { className: "style-left" });
   const board = make("canvas", left, "", { width: BOARD, height: BOARD, className: "style-board" });
@@ -76,18 +81,23 @@ function render({ model, el }) {
   const choices = Array.from({ length: decoder.classes }, (_, digit) => {
     const b = make("button", labels, String(digit), { type: "button" });
     b.setAttribute("role", "radio");
-    b.addEventListener("click", () => {
-      model.set("label", digit);
-      update();
-      model.save_changes();
-    });
+    b.addEventListener("click", () => put({ label: digit }));
     return b;
+  });
+  // as radio buttons do: Tab goes to the one that is chosen, arrow keys choose the one beside it
+  const ARROWS = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
+  labels.addEventListener("keydown", (event) => {
+    const step = ARROWS[event.key], digit = choices.indexOf(event.target);
+    if (!step || digit < 0) return;
+    event.preventDefault();
+    const next = (digit + step + choices.length) % choices.length;
+    choices[next].focus();
+    put({ label: next });
   });
   const proposal = make("p", choose);
   proposal.setAttribute("aria-live", "polite");
-  const { cells, write } = tenDigits(right, decoder, SIZE);
+  const { cells, write, blank } = tenDigits(right, decoder, SIZE);
   const told = make("p", right, "", { className: "style-told" });
-  told.setAttribute("aria-live", "polite");
 
   function drawBoard(strokes, width) {
     const context = board.getContext("2d");
@@ -107,18 +117,29 @@ function render({ model, el }) {
     }
   }
 
+  // The label that counts, and the share that the reader gives to each; -1 for none.
+  function mark(label, shares) {
+    cells.forEach(({ box }, digit) => box.classList.toggle("style-own", digit === label));
+    choices.forEach((b, digit) => {
+      b.disabled = label < 0;
+      b.tabIndex = digit === label ? 0 : -1;
+      b.setAttribute("aria-checked", String(digit === label));
+      b.style.setProperty("--share", `${100 * (shares?.[digit] ?? 0)}%`);
+    });
+  }
+
   function update() {
     const strokes = model.get("strokes"), width = model.get("width");
-    pen.range.value = width;
-    pen.readout.textContent = width.toFixed(1);
+    pen.show(width, width.toFixed(1));
     drawBoard(strokes, width);
     if (!strokes.length) {
       paint(seen, new Float64Array(SIZE * SIZE), SIZE);
-      cells.forEach(({ canvas }) => paint(canvas, new Float64Array(SIZE * SIZE), SIZE));
+      blank();
+      mark(-1);
       proposal.textContent = "";
       told.textContent = "Draw a digit on the black board: mouse, pen or finger.";
       board.setAttribute("aria-label", "An empty drawing board");
-      choices.forEach((b) => b.setAttribute("aria-checked", "false"));
+      seen.setAttribute("aria-label", "Nothing yet");
       return;
     }
     const image = asMnist(strokes, width);
@@ -128,11 +149,7 @@ function render({ model, el }) {
     const label = model.get("label") < 0 ? best : model.get("label");
     const z = run(encoder, image, label).slice(0, data.latent);
     const images = write(z);
-    cells.forEach(({ box }, digit) => box.classList.toggle("style-own", digit === label));
-    choices.forEach((b, digit) => {
-      b.setAttribute("aria-checked", String(digit === label));
-      b.style.setProperty("--share", `${100 * shares[digit]}%`);
-    });
+    mark(label, shares);
     proposal.textContent = `proposed: ${best} (${(100 * shares[best]).toFixed(0)} %)${label === best ? "" : `; you say: ${label}`}`;
     const own = [slant(image, SIZE), ink(image)];
     const ten = [mean(images.map((i) => slant(i, SIZE))), mean(images.map(ink))];
@@ -141,15 +158,7 @@ function render({ model, el }) {
     seen.setAttribute("aria-label", "The drawing, sized and centred as the training digits are");
   }
 
-  let waiting = false;
-  const soon = () => {
-    if (waiting) return;
-    waiting = true;
-    requestAnimationFrame(() => {
-      waiting = false;
-      update();
-    });
-  };
+  const soon = beforeFrame(update);
   const put = (changes, keep = true) => {
     for (const [name, value] of Object.entries(changes)) model.set(name, value);
     soon();
@@ -162,7 +171,8 @@ function render({ model, el }) {
   };
   let last = null, shown = data.first;
   board.addEventListener("pointerdown", (event) => {
-    event.preventDefault();
+    if (!event.isPrimary || event.button) return;
+    event.preventDefault(); // no text is selected on the way
     board.setPointerCapture(event.pointerId);
     last = point(event);
     // the example gives way to the first stroke of one's own
@@ -170,19 +180,24 @@ function render({ model, el }) {
     put({ strokes: [...before, [last]], own: true, ...(before.length ? {} : { label: -1 }) }, false);
   });
   board.addEventListener("pointermove", (event) => {
-    if (!event.buttons || last === null) return;
-    const next = point(event);
-    if (Math.hypot(next[0] - last[0], next[1] - last[1]) < 0.008) return;
-    last = next;
+    if (last === null || !event.isPrimary) return;
+    const more = [];
+    // a frame may hold several places of a fast pen
+    const all = event.getCoalescedEvents?.() ?? [];
+    for (const next of (all.length ? all : [event]).map(point)) {
+      if (Math.hypot(next[0] - last[0], next[1] - last[1]) < 0.008) continue;
+      more.push(next);
+      last = next;
+    }
+    if (!more.length) return;
     const strokes = model.get("strokes");
-    put({ strokes: [...strokes.slice(0, -1), [...strokes[strokes.length - 1], next]] }, false);
+    put({ strokes: [...strokes.slice(0, -1), [...strokes[strokes.length - 1], ...more]] }, false);
   });
-  for (const end of ["pointerup", "pointercancel"])
-    board.addEventListener(end, () => {
-      if (last === null) return;
-      last = null;
-      model.save_changes();
-    });
+  board.addEventListener("lostpointercapture", () => {
+    if (last === null) return;
+    last = null;
+    model.save_changes();
+  });
   pen.range.addEventListener("input", () => put({ width: Number(pen.range.value) }, false));
   pen.range.addEventListener("change", () => model.save_changes());
   undo.addEventListener("click", () => put({ strokes: model.get("strokes").slice(0, -1), own: true }));

@@ -60,7 +60,10 @@ export function run(net, input, label = 0) {
 // Grey levels from 0 (black) to 1 (white) onto a canvas of `width` pixels a row.
 export function paint(canvas, image, width) {
   const rgba = new Uint8ClampedArray(4 * image.length);
-  for (let i = 0; i < image.length; i++) rgba.set([255 * image[i], 255 * image[i], 255 * image[i], 255], 4 * i);
+  for (let i = 0, k = 0; i < image.length; i++) {
+    rgba[k++] = rgba[k++] = rgba[k++] = 255 * image[i];
+    rgba[k++] = 255;
+  }
   canvas.getContext("2d").putImageData(new ImageData(rgba, width), 0, 0);
 }
 

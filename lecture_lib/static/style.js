@@ -23,7 +23,7 @@ export const ink = (image) => image.reduce((sum, value) => sum + value, 0) / ima
 
 export const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
-// Ten canvases with their numbers; call the result with a style z: it writes all ten and returns them.
+// Ten canvases with their numbers; write(z) writes all ten in a style and returns them.
 function tenDigits(parent, net, size) {
   const grid = make("div", parent, "", { className: "style-ten" });
   const cells = Array.from({ length: net.classes }, (_, digit) => {
@@ -39,7 +39,12 @@ function tenDigits(parent, net, size) {
       canvas.setAttribute("aria-label", `A ${digit} in this style`);
       return image;
     });
-  return { cells, write };
+  const blank = () =>
+    cells.forEach(({ canvas }, digit) => {
+      paint(canvas, new Float64Array(size * size), size);
+      canvas.setAttribute("aria-label", `No ${digit} yet`);
+    });
+  return { cells, write, blank };
 }
 
 const signed = (value, digits) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(digits);
@@ -48,7 +53,25 @@ function slider(parent, text, set) {
   const label = make("label", parent);
   const name = make("span", label, text);
   const range = make("input", label, "", { type: "range", ...set });
+  range.setAttribute("aria-label", text); // else its name would have the readout in it
   const readout = make("output", label);
-  keepKeys(range);
-  return { label, name, range, readout };
+  const show = (value, said) => {
+    range.value = value;
+    readout.textContent = said;
+    range.setAttribute("aria-valuetext", said);
+  };
+  return { label, name, range, readout, show };
+}
+
+// Do it before the next frame is shown: once, however often it is asked for until then.
+function beforeFrame(work) {
+  let waiting = false;
+  return () => {
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(() => {
+      waiting = false;
+      work();
+    });
+  };
 }

@@ -9,12 +9,14 @@ function render({ model, el }) {
   const data = model.get("data"), { size, reach } = data;
   const net = readNet(data.net, readFloats(model.get("weights")));
   el.classList.add("style-widget");
+  keepKeys(el);
   const row = make("div", el, "", { className: "style-row" });
   const left = make("div", row, "", { className: "style-left" });
   const svg = document.createElementNS(SVG_NS, "svg");
   svg.setAttribute("viewBox", "0 0 300 300");
   svg.setAttribute("class", "style-pad");
-  svg.setAttribute("role", "img");
+  svg.setAttribute("role", "application"); // it takes the arrow keys
+  svg.setAttribute("aria-roledescription", "pad");
   svg.setAttribute("tabindex", "0");
   const place = (value) => 150 + (140 * value) / reach;
   const rings = [1, 2].map((r) => `<circle cx="150" cy="150" r="${(140 * r) / reach}" class="style-ring"/>
@@ -39,18 +41,16 @@ function render({ model, el }) {
     const images = write(styleAt(data, at));
     dot.setAttribute("cx", place(at[0]));
     dot.setAttribute("cy", place(-at[1]));
-    sliders.forEach(({ range, readout }, k) => {
-      range.value = at[k];
-      readout.textContent = `${signed(at[k], 2)} sd`;
-    });
+    sliders.forEach(({ show }, k) => show(at[k], `${signed(at[k], 2)} sd`));
     const lean = mean(images.map((image) => slant(image, size))), much = mean(images.map(ink));
     told.textContent = `measured on these ten: mean slant ${signed(lean, 1)}°, mean ink ${much.toFixed(3)} (hand ${at[2] + 1} of ${data.hands.length})`;
     svg.setAttribute("aria-label", `Pad of styles, at ${signed(at[0], 2)} and ${signed(at[1], 2)}; ${told.textContent}`);
   }
+  const soon = beforeFrame(update);
   const go = (across, up, hand, keep) => {
     const inside = (value) => Math.min(reach, Math.max(-reach, value));
     model.set("place", [inside(across), inside(up), hand]);
-    update();
+    soon();
     if (keep) model.save_changes();
   };
   const grab = (event) => {
@@ -58,14 +58,20 @@ function render({ model, el }) {
     const at = (part, whole) => ((part / whole) * 300 - 150) / 140 * reach;
     go(at(event.clientX - box.left, box.width), -at(event.clientY - box.top, box.height), hand, false);
   };
+  let held = false;
   svg.addEventListener("pointerdown", (event) => {
+    if (!event.isPrimary || event.button) return;
+    held = true;
     svg.setPointerCapture(event.pointerId);
     grab(event);
   });
-  svg.addEventListener("pointermove", (event) => event.buttons && grab(event));
-  svg.addEventListener("pointerup", () => model.save_changes());
+  svg.addEventListener("pointermove", (event) => held && event.isPrimary && grab(event));
+  svg.addEventListener("lostpointercapture", () => {
+    if (!held) return;
+    held = false;
+    model.save_changes();
+  });
   const STEPS = { ArrowLeft: [-0.1, 0], ArrowRight: [0.1, 0], ArrowUp: [0, 0.1], ArrowDown: [0, -0.1] };
-  keepKeys(svg);
   svg.addEventListener("keydown", (event) => {
     const step = STEPS[event.key], [across, up, hand] = model.get("place");
     if (!step) return;
@@ -85,8 +91,8 @@ function render({ model, el }) {
     go(across, up, (hand + 1) % data.hands.length, true);
   });
   reset.addEventListener("click", () => go(...data.start, true));
-  model.on("change:place", update);
+  model.on("change:place", soon);
   update();
-  return () => model.off("change:place", update);
+  return () => model.off("change:place", soon);
 }
 export default { render };
