@@ -23,8 +23,10 @@ STYLE = DATA / "style_28x28.npz"
 
 _ABOUT = "about"
 _MODELS = ("vae", "reader")
-_DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, LookupError)
-_DAMAGE += (TypeError, RuntimeError)
+_DAMAGE: tuple[type[Exception], ...] = (
+    *(zipfile.BadZipFile, zlib.error, OSError, EOFError),
+    *(ValueError, LookupError, TypeError, RuntimeError),
+)
 """What zipfile, NumPy and the models raise when bytes have changed; one that claims to be encrypted, say."""
 
 
@@ -101,7 +103,6 @@ def load(path: str | os.PathLike[str] = STYLE) -> Shipped:
             widths["hidden"],
             condition="film",
             likelihood="bernoulli",
-            noise_sd="learned",  # as style_trials.build makes it; a Bernoulli likelihood has no use for it
             rngs=nnx.Rngs(0),
         )
         reader = mlp(widths["reader"], nnx.relu, nnx.Rngs(0))

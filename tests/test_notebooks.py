@@ -43,8 +43,8 @@ def prose(path: Path) -> str:
 
 
 def test_there_are_notebooks() -> None:
-    names = ["00_start_here", "01_moon_phases", "02_gaussian_mixtures", "03_elbo"]
-    assert [path.stem for path in PATHS][:4] == names
+    names = ["00_start_here", "01_moon_phases", "02_gaussian_mixtures", "03_elbo", "04_cvae_style_transfer"]
+    assert [path.stem for path in PATHS][:5] == names
 
 
 @each_notebook
@@ -77,7 +77,7 @@ def test_pictures_can_be_seen_and_read_without_a_kernel(path: Path) -> None:
 @each_notebook
 def test_panels_have_their_still(path: Path) -> None:
     for cell in code_cells(path):
-        if re.search(r"^\w+_panels\.\w+\(", cell.source, re.MULTILINE):
+        if re.search(r"^\w+_(panels|widgets)\.\w+\(", cell.source, re.MULTILINE):
             assert any("image/png" in output.get("data", {}) for output in cell.outputs), cell.source
 
 

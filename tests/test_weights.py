@@ -355,8 +355,8 @@ TOLERANCE = {
 }
 """On a quarter of the digits three seeds lie up to .004, .12, .01, .045, 0 and .002 apart.
 
-The same seed gives the same on the same machine. Another processor rounds otherwise, and after 6000 steps that
-may be as much as another seed.
+The same seed gives the same on the same machine. Another processor rounds otherwise, and after 6000 steps
+that may be as much as another seed.
 """
 
 
