@@ -60,7 +60,7 @@ def pen() -> Any:
 
 @pytest.fixture(autouse=True)
 def lighter(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Digits of 28 x 28 pixels have more black around them than those of 8 x 8, for which .24 is little ink."""
+    """Digits of 28 x 28 pixels have more black around them than those of 8 x 8, so .24 is much."""
     monkeypatch.setattr(style_exercises, "LIGHT", 0.1)
 
 
