@@ -237,7 +237,7 @@ def morph_panel(model: ConditionalVAE, new: Digits, *, start: tuple[int, int] = 
 
     last = len(new.x) - 1
     controls = {
-        "share": slider("from the first writer (0) to the second (1)", 0.5, 0, 1, 0.02),
+        "share": slider("first writer (0) to second (1)", 0.5, 0, 1, 0.02),
         "digit": whole_slider("digit that is written", 4, 0, 9),
         "a": whole_slider("first digit of the new writers", start[0], 0, last),
         "b": whole_slider("second digit of the new writers", start[1], 0, last),
