@@ -355,8 +355,8 @@ TOLERANCE = {
 }
 """On a quarter of the digits three seeds lie up to .004, .12, .01, .045, 0 and .002 apart.
 
-The same seed gives the same on the same machine. Another processor rounds otherwise, and after 6000 steps that
-may be as much as another seed.
+The same seed gives the same on the same machine. Another processor rounds otherwise, and after 6000 steps
+that may be as much as another seed.
 """
 
 
@@ -377,7 +377,6 @@ def test_training_again_reaches_the_shipped_figures(shipped: Shipped, mnist_fold
     assert found.keys() == told.keys()
 
 
-@pytest.mark.notebook
 def test_what_was_trained_can_be_shipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], mnist_folder: Path
 ) -> None:
