@@ -23,8 +23,10 @@ STYLE = DATA / "style_28x28.npz"
 
 _ABOUT = "about"
 _MODELS = ("vae", "reader")
-_DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, LookupError)
-_DAMAGE += (TypeError, RuntimeError)
+_DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, OSError, EOFError),
+    *(ValueError, LookupError, TypeError, RuntimeError),
+)
 """What zipfile, NumPy and the models raise when bytes have changed; one that claims to be encrypted, say."""
 
 
