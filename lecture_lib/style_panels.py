@@ -27,6 +27,11 @@ def _shown(images: Any, look: str) -> np.ndarray:
     return np.kron(around, np.ones((1, 12, 12)))
 
 
+def _check_size(new: Digits) -> None:
+    if new.size != 8:
+        raise ValueError(f"new has pictures of {new.size} x {new.size}; expected 8 x 8")
+
+
 def _blank(axes: Any, title: str = "") -> Any:
     """An empty picture in axes without ticks; the artist, whose data are then set."""
     axes.set(xticks=[], yticks=[], title=title)
@@ -93,8 +98,7 @@ def board_panel(model: ConditionalVAE, effects: Effects, new: Digits, *, start: 
     Raises:
         ValueError: The pictures are not 8x8.
     """
-    if new.size != 8:
-        raise ValueError(f"new has pictures of {new.size} x {new.size}; expected 8 x 8")
+    _check_size(new)
     styles = np.asarray(style_trials.styles(model, new.x, new.labels))
     fig, (left, middle) = figures.figure(8, 6.0, ncols=2, width_ratios=[1, 2.6])
     _leave_room(fig, 0.6)
@@ -187,8 +191,7 @@ def morph_panel(model: ConditionalVAE, new: Digits, *, start: tuple[int, int] = 
     Raises:
         ValueError: The pictures are not 8x8.
     """
-    if new.size != 8:
-        raise ValueError(f"new has pictures of {new.size} x {new.size}; expected 8 x 8")
+    _check_size(new)
     styles = np.asarray(style_trials.styles(model, new.x, new.labels))
     fig, axes = figures.figure(8, 3.5, ncols=3)
     _leave_room(fig, 0.37)
@@ -280,11 +283,14 @@ def beta_panel(
         start: Which of them is shown first.
 
     Raises:
-        ValueError: The weights of both differ.
+        ValueError: The weights of both differ, or there are none; the pictures are not 8x8.
     """
+    _check_size(new)
     betas = sorted(models)
-    if betas != sorted(verdicts):
-        raise ValueError(f"models has weights {betas}, verdicts {sorted(verdicts)}; expected the same")
+    if not betas or betas != sorted(verdicts):
+        raise ValueError(
+            f"models has weights {betas}, verdicts {sorted(verdicts)}; expected the same, at least one"
+        )
     fig, (left, right) = figures.figure(8, 4.3, ncols=2)
     _leave_room(fig, 0.27)
     curves: Sequence[tuple[str, Any, str, str]] = (

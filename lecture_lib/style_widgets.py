@@ -56,7 +56,7 @@ class StylePad(PageWidget):
         key: PRNGKeyArray,
         place: tuple[float, float] = (1.0, -0.5),
     ):
-        if not all(abs(value) <= REACH for value in place):  # also NaN
+        if len(place) != 2 or not all(abs(value) <= REACH for value in place):  # also NaN
             raise ValueError(f"place is {place}; expected two numbers from {-REACH} to {REACH}")
         directions = effects.directions()
         draws = np.asarray(jax.random.normal(key, (HANDS, model.latent)), np.float64)
@@ -120,7 +120,7 @@ class DrawingBoard(PageWidget):
     _css = browser.script("style.css")
     strokes: Any = traitlets.List([]).tag(sync=True)
     width = traitlets.Float(PEN).tag(sync=True)
-    label = traitlets.Int(-1).tag(sync=True)
+    label = traitlets.Int(-1, min=-1, max=9).tag(sync=True)
     own = traitlets.Bool(False).tag(sync=True)
     """Whether the user has drawn; else an example is shown."""
     moving = ("strokes", "width", "label", "own")

@@ -61,8 +61,30 @@ def test_classes_are_in_proportion() -> None:
         assert np.abs(counts[split] - wanted).max() <= 1
 
 
-def test_arrays_are_shared_and_read_only() -> None:
-    first, again = datasets.digits("train"), datasets.digits("train")
+def test_new_writers_come_last() -> None:
+    every, writers, new = (datasets.digits(split) for split in ("all", "writers", "new writers"))  # type: ignore[arg-type]
+    assert (len(writers.labels), len(new.labels)) == (1415, 382)
+    for whole, *parts in zip(every, writers, new, strict=True):
+        np.testing.assert_array_equal(np.concatenate(parts), whole)
+        assert {part.dtype for part in parts} == {whole.dtype}
+
+
+def test_each_part_is_whole_forms() -> None:
+    """The labels go through one sequence again and again; a label is missing here and there."""
+    labels = datasets.digits().labels
+    form = labels[:30]
+    starts = [at for at in range(len(labels) - 30) if (labels[at : at + 30] == form).mean() > 0.9]
+    assert starts[11] == len(datasets.digits("writers").labels)
+    assert all(122 <= b - a <= 130 for a, b in pairwise(starts[:12]))
+    # the last but one begins otherwise, so that two forms are between the last two
+    assert (
+        len(starts) == 13 and 244 <= starts[12] - starts[11] <= 260 and 122 <= len(labels) - starts[12] <= 130
+    )
+
+
+@pytest.mark.parametrize("split", ["all", "train", "writers", "new writers"])
+def test_arrays_are_shared_and_read_only(split: Any) -> None:
+    first, again = datasets.digits(split), datasets.digits(split)
     assert first.images is again.images
     for array in first:
         with pytest.raises(ValueError, match="read-only"):
@@ -87,7 +109,8 @@ def test_same_in_another_process_whatever_the_hash_seed() -> None:
 
 
 def test_unknown_split() -> None:
-    with pytest.raises(ValueError, match="split is 'valid'; expected 'all', 'train' or 'test'"):
+    told = r"^split is 'valid'; expected one of 'all', 'train', 'test', 'writers', 'new writers'$"
+    with pytest.raises(ValueError, match=told):
         datasets.digits("valid")  # type: ignore[arg-type]
 
 

@@ -14,6 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 from lecture_lib import figures
 from lecture_lib.figures import Drawing, Still
@@ -218,6 +219,84 @@ def test_moon_row() -> None:
     assert single.width < still.width
     with pytest.raises(ValueError, match="titles has 2 entries; expected one for each of 3 images"):
         figures.moon_row(images, ["one", "two"], "Three", "Three moons.")
+
+
+# --- digits ---------------------------------------------------------------------------------
+
+
+def test_ten_digits_each_in_its_place() -> None:
+    """Ten grey squares of as many shades, in two rows of five, the first on the top left."""
+    shades = np.arange(10) / 10 + 0.05
+    still = figures.ten_digits(np.ones((10, 8, 8)) * shades[:, None, None], "Shades", "Ten shades.")
+    grey = decoded(still.png)
+    assert still.alt == "Ten shades." and grey.shape[1] == int(6.4 * 144)
+    places = []
+    for shade in shades:
+        level = round(shade * 255)
+        rows, columns = np.nonzero((np.abs(grey.astype(int) - level) <= 1).all(-1))
+        places.append((np.median(rows), np.median(columns), len(rows)))
+    rows, columns, sizes = np.array(places).T
+    assert min(sizes) > 10_000  # dots: more than 100 x 100
+    assert np.ptp(rows[:5]) < 2 and np.ptp(rows[5:]) < 2 and rows[5] > rows[0] + 100
+    np.testing.assert_allclose(columns[:5], columns[5:], atol=2)
+    assert (np.diff(columns[:5]) > 100).all()
+
+
+def test_ones_own_of_the_ten_digits_is_framed() -> None:
+    pictures = np.random.default_rng(0).uniform(size=(10, 28, 28))
+    plain, framed, other = (
+        figures.ten_digits(pictures, "Ten", "Ten digits.", own=own) for own in (None, 0, 9)
+    )
+    orange = np.array([int(figures.ORANGE[i : i + 2], 16) for i in (1, 3, 5)])
+    frames = [np.argwhere((decoded(s.png) == orange).all(-1)) for s in (plain, framed, other)]
+    assert len(frames[0]) == 0
+    (top, left), (bottom, right) = (np.median(found, axis=0) for found in frames[1:])
+    assert bottom > top + 100 and right > left + 300
+
+
+@pytest.mark.parametrize("bad", [np.zeros((9, 8, 8)), np.zeros((10, 64)), np.zeros((10, 8, 8, 1))])
+def test_ten_digits_refuse(bad: Any) -> None:
+    with pytest.raises(ValueError, match=r"^images has shape .+; expected \(10, height, width\)"):
+        figures.ten_digits(bad, "Ten", "Ten digits.")
+
+
+def spline(image: np.ndarray, zoom: int) -> np.ndarray:
+    """Cubic interpolation at the middles of the finer pixels, by coordinates instead of by zoom."""
+    around = np.pad(image, 1)
+    at = [(np.arange(n * zoom) + 0.5) / zoom - 0.5 for n in around.shape]
+    where = np.meshgrid(*at, indexing="ij")
+    return ndimage.map_coordinates(around, where, order=3, mode="grid-constant")
+
+
+@pytest.mark.parametrize("zoom", [1, 5, 12])
+def test_ink_is_a_sharpened_spline(zoom: int) -> None:
+    images = np.random.default_rng(0).uniform(size=(3, 8, 7))
+    fine = figures.as_ink(images, zoom=zoom)
+    assert fine.shape == (3, 10 * zoom, 9 * zoom)
+    for image, ours in zip(images, fine, strict=True):
+        expected = 1 / (1 + np.exp(-10 * (spline(image, zoom) - 0.45)))
+        np.testing.assert_allclose(ours, expected, atol=1e-9)
+        np.testing.assert_allclose(figures.as_ink(image, zoom=zoom), ours, atol=1e-12)
+
+
+def test_ink_of_black_and_of_white() -> None:
+    black = figures.as_ink(np.zeros((8, 8)))
+    assert black.shape == (120, 120)
+    np.testing.assert_allclose(black, 1 / (1 + np.exp(4.5)), atol=1e-12)
+    white = figures.as_ink(np.ones((8, 8)))
+    assert white[40:80, 40:80].min() > 0.99 and white[0, 0] < 0.02
+    assert (figures.as_ink(np.eye(8, dtype=int)) > 0).all()
+    np.testing.assert_allclose(white, white[::-1], atol=1e-12)
+    np.testing.assert_allclose(white, white.T, atol=1e-12)
+
+
+def test_as_ink_refuses() -> None:
+    with pytest.raises(ValueError, match=r"^images has shape \(8,\); expected \(..., height, width\)"):
+        figures.as_ink(np.zeros(8))
+    with pytest.raises(ValueError, match=r"^zoom is 0; expected at least 1"):
+        figures.as_ink(np.zeros((8, 8)), zoom=0)
+    with pytest.raises(TypeError, match=r"^zoom is 1.5 of type float"):
+        figures.as_ink(np.zeros((8, 8)), zoom=1.5)  # type: ignore[arg-type]
 
 
 # --- curves ---------------------------------------------------------------------------------

@@ -515,3 +515,68 @@ def test_pictures_without_slant_or_thickness() -> None:
     column = np.zeros((28, 28))
     column[4:20, 7] = 1
     assert float(measures.slant(column)) == 0
+
+
+# --- correlation within classes -------------------------------------------------------------
+
+
+def by_hand(a: Any, b: Any, labels: Any) -> float:
+    """Each class on its own is centred, then all are taken together."""
+    left = [
+        np.concatenate(
+            [np.asarray(v)[labels == c] - np.mean(np.asarray(v)[labels == c]) for c in set(labels)]
+        )
+        for v in (a, b)
+    ]
+    return float(stats.pearsonr(*left)[0])
+
+
+def test_within_class_correlation_is_pearsons_of_what_is_left() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(3, 8, 200)  # from no 0, and with gaps
+    labels[labels == 5] = 40
+    a = rng.normal(size=200) + 5 * labels
+    b = 0.6 * a + rng.normal(size=200) - 9 * labels
+    found = measures.within_class_correlation(a, b, labels)
+    assert found == pytest.approx(by_hand(a, b, labels), abs=1e-12)
+    assert 0.3 < found < 0.7 and np.corrcoef(a, b)[0, 1] < -0.9  # what lies between classes counts nothing
+    assert measures.within_class_correlation(b, a, labels) == pytest.approx(found, abs=1e-14)
+    # lists and float32 will do, and names as labels
+    names = np.array([f"class {label}" for label in labels])
+    again = measures.within_class_correlation(a.astype(np.float32), list(b), names)
+    assert again == pytest.approx(found, abs=1e-5)
+
+
+def test_one_class_is_the_ordinary_correlation() -> None:
+    a, b = np.random.default_rng(1).normal(size=(2, 50))
+    assert measures.within_class_correlation(a, b, np.zeros(50)) == pytest.approx(
+        stats.pearsonr(a, b)[0], abs=1e-14
+    )
+
+
+@given(
+    hnp.arrays(np.float64, 12, elements=st.integers(-50, 50)),
+    st.floats(0.01, 100),
+    hnp.arrays(np.float64, 3, elements=st.floats(-100, 100)),
+)
+@LAW
+def test_correlation_knows_no_scale_and_no_class_means(a: Any, scale: float, means: Any) -> None:
+    labels = np.arange(12) % 3
+    if all(np.ptp(a[labels == c]) == 0 for c in range(3)):
+        with pytest.raises(ValueError, match=r"^a is constant within each class; it has no correlation"):
+            measures.within_class_correlation(a, np.arange(12), labels)
+        return
+    b = scale * a + means[labels]
+    # b is good to 1e-14 of 100, what is left of it at least .01
+    assert measures.within_class_correlation(a, b, labels) == pytest.approx(1, abs=1e-9)
+    assert measures.within_class_correlation(a, -b, labels) == pytest.approx(-1, abs=1e-9)
+
+
+def test_no_correlation_within_classes() -> None:
+    a, labels = np.arange(6.0), np.arange(6) // 2
+    with pytest.raises(ValueError, match=r"^b is constant within each class; it has no correlation"):
+        measures.within_class_correlation(a, labels * 1.1, labels)
+    with pytest.raises(ValueError, match=r"^a is constant within each class"):  # one of each
+        measures.within_class_correlation(a, a, np.arange(6))
+    with pytest.raises(ValueError, match=r"^shapes differ: a \(6,\), b \(5,\), labels \(6,\); expected"):
+        measures.within_class_correlation(a, a[:5], labels)
