@@ -134,7 +134,7 @@ def test_activations_equal_jax(scripts: Page, name: str) -> None:
 
 
 def stirred_pad() -> StylePad:
-    """A pad of 8x8 digits, told the label beside z, all weights drawn anew and nothing squashed at the end."""
+    """A pad of 8x8 digits, told the label beside z, all weights drawn anew, nothing squashed at the end."""
     model = ConditionalVAE(64, 5, (12, 7), condition="concat", noise_sd="learned", rngs=nnx.Rngs(0))
     rng = np.random.default_rng(0)
     state = nnx.state(model, nnx.Param)
