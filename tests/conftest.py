@@ -6,10 +6,16 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+    from tests.lab import Lab
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -89,3 +95,30 @@ def mnist_folder() -> Path:
         if "test" in datasets.mnist_splits(place):
             return place
     pytest.skip("no MNIST in data/mnist; LECTURE_MNIST can name another folder")
+
+
+@pytest.fixture(scope="module")
+def chrome(chromium: str) -> Iterator[Browser]:
+    """A headless Chromium."""
+    from tests.lab import browser  # only the tests in a browser need Playwright
+
+    with browser(chromium) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that JupyterLab shows, with copies of the notebooks."""
+    folder = tmp_path_factory.mktemp("root")
+    if (ROOT / "notebooks").is_dir():
+        shutil.copytree(ROOT / "notebooks", folder / "notebooks")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def lab(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A running JupyterLab."""
+    from tests.lab import jupyterlab
+
+    with jupyterlab(root, tmp_path_factory.mktemp("lab")) as running:
+        yield running

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import secrets
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
+import nbformat
+from nbformat.v4 import new_code_cell, new_notebook
 from playwright.sync_api import Browser, Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,6 +38,7 @@ QUIET_CHROMIUM = [
     "--disable-component-update",
     "--disable-sync",
 ]
+KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 PAGE_JS = r"""
@@ -312,6 +316,20 @@ class Notebook:
         """What a cell printed."""
         return "".join("".join(out["text"]) for out in self.outputs(cell) if out["output_type"] == "stream")
 
+    def ask(self, expression: str) -> Any:
+        """The value of an expression in the kernel, as JSON has it."""
+        reply = self.page.evaluate(
+            """async (told) => {
+            const { kernel } = lab.panel().sessionContext.session;
+            const request = { code: "", silent: true, user_expressions: { told } };
+            return (await kernel.requestExecute(request).done).content.user_expressions.told;
+        }""",
+            f"__import__('json').dumps({expression})",
+        )
+        if reply["status"] != "ok":
+            raise RuntimeError(f"{expression}: {reply['ename']}: {reply['evalue']}")
+        return json.loads(ast.literal_eval(reply["data"]["text/plain"]))
+
     def pictures(self, cell: int) -> list[int]:
         """A number for the pixels of each picture in a cell's output; 0 for one that is not loaded."""
         return self.page.evaluate("i => lab.pictures(i)", cell)
@@ -330,3 +348,77 @@ class Notebook:
     def screenshot(self, path: Path) -> None:
         """A picture of the window."""
         self.page.screenshot(path=path)
+
+
+def write(path: Path, cells: list[str]) -> Path:
+    """A notebook of code cells that have not been run."""
+    notebook = new_notebook(cells=[new_code_cell(cell.strip()) for cell in cells])
+    notebook.metadata["kernelspec"] = KERNELSPEC
+    nbformat.write(notebook, path)
+    return path
+
+
+def complaints(notebook: Notebook) -> list[str]:
+    """What went wrong in the kernel, on the page and on the network, all told."""
+    watched = notebook.watched
+    broken = [notebook.broken()] if notebook.broken() else []
+    return [*notebook.problems(), *broken, *watched.console, *watched.outside]
+
+
+def settled(notebook: Notebook, cell: int) -> list[int]:
+    """The pictures of a cell once they are loaded, at rest, and the kernel is idle."""
+    pictures = notebook.at_rest(cell, 60)
+    assert pictures is not None, f"cell {cell} does not come to rest"
+    return pictures
+
+
+def cut_off(page: Page) -> list[str]:
+    """Controls that reach out of their cell's output, have no room, or show only part of their text."""
+    return page.evaluate(
+        """() => {
+        const told = [];
+        const parts = [".widget-slider .widget-label", ".noUi-base", ".widget-readout", ".jupyter-button",
+            ".moon-slider input", ".moon-slider button", ".moon-slider span", ".moon-slider canvas",
+            ".moon-slider figcaption", ".jp-OutputArea img",
+            ".style-widget :is(canvas, svg, input, button, output, span, p, figcaption)"];
+        for (const output of document.querySelectorAll(".jp-Cell-outputWrapper"))
+            for (const part of output.querySelectorAll(parts)) {
+                const [{ left, right }, box] = [output, part].map((node) => node.getBoundingClientRect());
+                const say = (what) => told.push(`${part.className} ${part.textContent}: ${what}`);
+                if (!box.width) continue;
+                if (box.left < left - 1 || box.right > Math.min(right, innerWidth) + 1)
+                    say(`from ${box.left} to ${box.right}, where there is room from ${left} to ${right}`);
+                if (part.matches(".noUi-base, input") && box.width < 80) say(`only ${box.width} wide`);
+                if (part.matches(".widget-label, .widget-readout") && part.scrollWidth > part.clientWidth + 1)
+                    say("its text is cut off");
+            }
+        return told;
+    }"""
+    )
+
+
+def contrasts(page: Page, *texts: str) -> list[tuple[str, float]]:
+    """What each text of these selectors says, and its contrast to what is behind it (WCAG 2)."""
+    return page.evaluate(
+        """(texts) => {
+        const rgba = (text) => text.match(/[\\d.]+/g).map(Number);
+        const brightness = (c) => c.slice(0, 3).map((v) => v / 255)
+            .map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+            .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+        function behind(node) {
+            const frame = node.ownerSVGElement?.querySelector("rect");
+            if (frame) return rgba(getComputedStyle(frame).fill);
+            for (; node; node = node.parentElement) {
+                const colour = rgba(getComputedStyle(node).backgroundColor);
+                if (colour.length < 4 || colour[3] === 1) return colour;
+            }
+            return [255, 255, 255];
+        }
+        return [...document.querySelectorAll(texts)].map((node) => {
+            const { fill, color } = getComputedStyle(node);
+            const both = [rgba(node instanceof SVGElement ? fill : color), behind(node)].map(brightness);
+            return [node.textContent, (Math.max(...both) + 0.05) / (Math.min(...both) + 0.05)];
+        });
+    }""",
+        list(texts),
+    )

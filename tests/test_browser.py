@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,23 +12,31 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import nbformat
 import numpy as np
 import pytest
 from flax import nnx
-from nbformat.v4 import new_code_cell, new_notebook
 from playwright.sync_api import Browser, ElementHandle, Page
 
 from lecture_lib import browser as packing
 from lecture_lib import measures, moon_panels, moon_trials, training
 from tests import lab as labs
-from tests.lab import ROOT, Lab, Notebook, browser, jupyterlab, watched_page
+from tests.lab import (
+    ROOT,
+    Lab,
+    Notebook,
+    complaints,
+    contrasts,
+    cut_off,
+    settled,
+    watched_page,
+    write,
+)
 
 pytestmark = pytest.mark.browser
 
 NOTEBOOKS = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
 NOTEBOOK_SECONDS = 600
-KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+PANEL_TEXTS = (".widget-label", ".widget-readout", "samp")
 SLIDERS = ".jp-Notebook .noUi-handle, .jp-Notebook input[type=range]"
 
 PLACES = np.arange(11) / 10  # PageUp moves a range input by a tenth
@@ -84,48 +91,6 @@ def parabola(z):
 finite = Mixture(np.ones(3) / 3, np.array([[-1.0, 0], [0, 1], [1, 0]]), np.stack([0.1 * np.eye(2)] * 3))
 infinite_panels.code_panel(finite, InfiniteMixture(parabola), finite.means)
 """
-
-
-def write(path: Path, cells: list[str]) -> Path:
-    notebook = new_notebook(cells=[new_code_cell(cell.strip()) for cell in cells])
-    notebook.metadata["kernelspec"] = KERNELSPEC
-    nbformat.write(notebook, path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def chrome(chromium: str) -> Iterator[Browser]:
-    with browser(chromium) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that JupyterLab shows, with copies of the notebooks."""
-    folder = tmp_path_factory.mktemp("root")
-    if NOTEBOOKS:
-        shutil.copytree(ROOT / "notebooks", folder / "notebooks")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def lab(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with jupyterlab(root, tmp_path_factory.mktemp("lab")) as running:
-        yield running
-
-
-def complaints(notebook: Notebook) -> list[str]:
-    """What went wrong in the kernel, on the page and on the network, all told."""
-    watched = notebook.watched
-    broken = [notebook.broken()] if notebook.broken() else []
-    return [*notebook.problems(), *broken, *watched.console, *watched.outside]
-
-
-def settled(notebook: Notebook, cell: int) -> list[int]:
-    """The pictures of a cell once they are loaded, at rest, and the kernel is idle."""
-    pictures = notebook.at_rest(cell, 60)
-    assert pictures is not None, f"cell {cell} does not come to rest"
-    return pictures
 
 
 # ---------------------------------------------------------------- the notebooks of the collection
@@ -232,30 +197,6 @@ def test_narrow_window_cuts_nothing_off(opened: Opened) -> None:
         assert cut_off(page) == []
     finally:
         page.set_viewport_size({"width": 1280, "height": 900})
-
-
-def cut_off(page: Page) -> list[str]:
-    """Controls that reach out of their cell's output, have no room, or show only part of their text."""
-    return page.evaluate(
-        """() => {
-        const told = [];
-        const parts = [".widget-slider .widget-label", ".noUi-base", ".widget-readout", ".jupyter-button",
-            ".moon-slider input", ".moon-slider button", ".moon-slider span", ".moon-slider canvas",
-            ".moon-slider figcaption", ".jp-OutputArea img"];
-        for (const output of document.querySelectorAll(".jp-Cell-outputWrapper"))
-            for (const part of output.querySelectorAll(parts)) {
-                const [{ left, right }, box] = [output, part].map((node) => node.getBoundingClientRect());
-                const say = (what) => told.push(`${part.className} ${part.textContent}: ${what}`);
-                if (!box.width) continue;
-                if (box.left < left - 1 || box.right > Math.min(right, innerWidth) + 1)
-                    say(`from ${box.left} to ${box.right}, where there is room from ${left} to ${right}`);
-                if (part.matches(".noUi-base, input") && box.width < 80) say(`only ${box.width} wide`);
-                if (part.matches(".widget-label, .widget-readout") && part.scrollWidth > part.clientWidth + 1)
-                    say("its text is cut off");
-            }
-        return told;
-    }"""
-    )
 
 
 # ---------------------------------------------------------------- the moon slider
@@ -400,31 +341,12 @@ def test_moon_slider_tells_the_kernel_its_place_and_resets(shown: Shown) -> None
 @pytest.mark.parametrize("theme", ["Light", "Dark"])
 def test_moon_slider_is_readable_in_both_themes(shown: Shown, theme: str) -> None:
     shown.notebook.theme(theme)
-    contrasts = shown.notebook.page.evaluate(
-        """() => {
-        const rgba = (text) => text.match(/[\\d.]+/g).map(Number);
-        const brightness = (c) => c.slice(0, 3).map((v) => v / 255)
-            .map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-            .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-        function behind(node) {
-            for (; node; node = node.parentElement) {
-                const colour = rgba(getComputedStyle(node).backgroundColor);
-                if (colour.length < 4 || colour[3] === 1) return colour;
-            }
-            return [255, 255, 255];
-        }
-        const texts = [".moon-slider span", ".moon-slider h4", ".moon-slider figcaption",
-            ".moon-slider button", ".moon-slider svg text", ".widget-label", ".widget-readout", "samp"];
-        return [...document.querySelectorAll(texts)].map((node) => {
-            const { fill, color } = getComputedStyle(node);
-            const both = [rgba(node instanceof SVGElement ? fill : color), behind(node)].map(brightness);
-            return [node.textContent, (Math.max(...both) + 0.05) / (Math.min(...both) + 0.05)];
-        });
-    }"""
+    told = contrasts(
+        shown.notebook.page, ".moon-slider :is(span, h4, figcaption, button, svg text)", *PANEL_TEXTS
     )
     shown.notebook.theme("Light")
-    assert len(contrasts) > 20
-    assert [(text, contrast) for text, contrast in contrasts if contrast < 4.5] == []
+    assert len(told) > 20
+    assert [(text, contrast) for text, contrast in told if contrast < 4.5] == []
 
 
 def test_moon_slider_in_an_exported_page_without_a_kernel(tmp_path: Path, chrome: Browser) -> None:

@@ -1,7 +1,8 @@
 """How long a slider takes in a real browser: from the key press to changed pixels, in turns.
 
-`ipywidgets.interact` with `plt.show` against two panels that the kernel draws (curves of the penalty; a
-histogram of draws) and against the `MoonSlider`: the same content each. The clock is the page's: from the
+`ipywidgets.interact` with `plt.show` against three panels that the kernel draws (curves of the penalty; a
+histogram of draws; the style board) and against two widgets that compute in the page (`MoonSlider`;
+`StylePad`): the same content each. The clock is the page's: from the
 trusted keydown event to the first animation frame with another, fully loaded picture. Frames come every
 17 ms, so that is about the least that can be measured.
 """
@@ -21,7 +22,13 @@ from nbformat.v4 import new_code_cell, new_notebook
 from tests.lab import Notebook, browser, jupyterlab
 
 PRESSES = 14
-PAIRS = {"panel of the penalty": (1, 2, 0.3), "moon slider": (3, 4, 0.1), "panel of draws": (5, 6, 0.3)}
+PAIRS = {
+    "panel of the penalty": (1, 2, 0.3),
+    "moon slider": (3, 4, 0.1),
+    "panel of draws": (5, 6, 0.3),
+    "style pad": (7, 8, 0.1),
+    "style board": (9, 10, 0.3),
+}
 """What is compared: the cell of interact, our cell, and the share of the time that ours may take."""
 
 SETUP = """
@@ -29,6 +36,7 @@ import jax, jax.numpy as jnp, matplotlib.pyplot as plt, numpy as np
 from flax import nnx
 from ipywidgets import FloatSlider, IntSlider, interact
 from lecture_lib import measures, mixture_panels, moon_panels, moon_trials, training
+from lecture_lib import figures, style_panels, style_trials, style_widgets, weights
 
 plt.rcParams["figure.dpi"] = 144  # as ours
 phases = moon_trials.FIVE_PHASES
@@ -39,6 +47,15 @@ for kind in ("auto-encoder", "VAE"):
     loss = moon_trials.loss_of(kind)
     models[kind] = training.fit(model, loss, x, key=jax.random.key(0), steps=400, progress=None).model
 slider = moon_panels.MoonSlider(models, phases, x, place=0.35)
+
+vae = weights.load().vae
+pad = style_widgets.StylePad(
+    vae, style_trials.effects(vae, key=jax.random.key(0)), key=jax.random.key(1), place=(0.0, 0.0)
+)
+seen, new = style_trials.embedded("writers"), style_trials.embedded("new writers")
+recipe = style_trials.DIGITS._replace(steps=200)
+small = style_trials.train(seen, key=jax.random.key(0), recipe=recipe).model
+effects = style_trials.effects(small, key=jax.random.key(1))
 """
 INTERACT_PENALTY = """
 @interact(s=FloatSlider(-1.5, min=-3, max=2, step=0.05), m=FloatSlider(1.0, min=-3, max=3, step=0.05))
@@ -128,8 +145,56 @@ def show(**values):
     plt.show()
     print(f"chi-square p = {what.component_p:.3f} | KS {what.distance:.4f}, p = {what.x_p:.3f}")
 """
+INTERACT_PAD = """
+directions = np.asarray(pad.data["directions"])
+
+@interact(
+    across=FloatSlider(0.0, min=-2.5, max=2.5, step=0.05), up=FloatSlider(0.0, min=-2.5, max=2.5, step=0.05)
+)
+def show(across, up):
+    z = jnp.asarray(across * directions[0] + up * directions[1], jnp.float32)[None]
+    digits = np.asarray(style_trials.all_ten(vae, z)).reshape(10, 28, 28)
+    fig, axes = plt.subplots(2, 5, figsize=(8, 3.6), layout="constrained")
+    for k, (axis, digit) in enumerate(zip(axes.flat, digits)):
+        axis.imshow(digit, cmap="gray", vmin=0, vmax=1)
+        axis.set(xticks=[], yticks=[], xlabel=str(k))
+    slant, ink = measures.slant(digits).mean(), measures.ink(digits).mean()
+    fig.suptitle(f"mean slant {slant:+.1f}°, mean ink {ink:.3f}")
+    plt.show()
+"""
+INTERACT_BOARD = """
+styles = np.asarray(style_trials.styles(small, new.x, new.labels))
+moves = {f"z{i + 1}": FloatSlider(0.0, min=-3, max=3, step=0.1) for i in range(small.latent)}
+
+@interact(**moves, which=IntSlider(0, min=0, max=len(new.x) - 1))
+def show(which, **moves):
+    moved = np.array(list(moves.values()))
+    z = styles[which] + moved
+    digits = np.asarray(style_trials.all_ten(small, jnp.asarray(z, jnp.float32)[None])).reshape(10, 8, 8)
+    source = new.x[which].reshape(8, 8)
+    rows = [["source"] + ["bars"] * 4, [0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
+    fig, axes = plt.subplot_mosaic(rows, figsize=(8, 6), height_ratios=[1.4, 1, 1], layout="constrained")
+    shown = figures.as_ink(np.concatenate([source[None], digits]))
+    for name, picture in zip(["source", *range(10)], shown):
+        axes[name].imshow(picture, cmap="gray", vmin=0, vmax=1)
+        axes[name].set(xticks=[], yticks=[], xlabel=str(name))
+    k = np.arange(small.latent)
+    bars = axes["bars"]
+    for height in (-2, 0, 2):
+        bars.axhline(height, lw=1)
+    bars.bar(k, styles[which], label="style of this digit")
+    bars.plot(k, z, "D", label="with the sliders added")
+    bars.set(title="Its style z", ylabel="z", ylim=(-4, 4))
+    bars.set_xticks(k, [f"z{i + 1}\\n{name}" for i, name in enumerate(effects.names())], fontsize=8)
+    bars.legend(loc="upper right", ncols=2, fontsize=8)
+    plt.show()
+    one = f"slant {measures.slant(source):+.1f}°, ink {measures.ink(source):.3f}"
+    slant, ink = measures.slant(digits).mean(), measures.ink(digits).mean()
+    print(f"{one} | the ten: slant {slant:+.1f}°, ink {ink:.3f}")
+"""
 CELLS = [SETUP, INTERACT_PENALTY, "moon_panels.penalty_panel()", INTERACT_MOONS, "slider"]
-CELLS += [INTERACT_DRAWS, "mixture_panels.draw_panel()"]
+CELLS += [INTERACT_DRAWS, "mixture_panels.draw_panel()", INTERACT_PAD, "pad"]
+CELLS += [INTERACT_BOARD, "style_panels.board_panel(small, effects, new)"]
 
 WATCH = """cell => {
     const looks = () => {
