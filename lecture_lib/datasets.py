@@ -44,7 +44,7 @@ def digits(split: Split = "all") -> Images:
     Args:
         split: "all" 1797 digits in the order of the file; "train" 1437 and "test" 360 of them: always the
             same ones, with the classes in proportion; "writers" the first eleven forms, 1415 digits, and
-            "new writers" the last three, 382 digits by other hands.
+            "new writers" the last three, 382 digits by other hands, but for one perhaps.
 
     Returns:
         Images of shape (n, 8, 8), float32 in [0, 1] (the 17 grey levels divided by 16), and labels 0 to 9.

@@ -356,7 +356,7 @@ class ConditionalVAE(nnx.Module):
         activation: Between the layers.
         likelihood, noise_sd: As for `VAE`.
         noise_start: Where a learned noise_sd starts, above 0. With grey levels in [0, 1] a start at 1 drowns
-            the pictures: z is dropped before the noise has become small.
+            the pictures: as long as the noise is that large, z does not pay, and it is dropped.
         rngs: Source of the initial weights.
     """
 

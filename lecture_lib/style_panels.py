@@ -302,7 +302,12 @@ def beta_panel(
     for name, of, colour, look in curves:
         left.plot(betas, [of(verdicts[beta]) for beta in betas], look, color=colour, ms=5, label=name)
     (line,) = left.plot([], [], color=GREEN, lw=6, alpha=0.35)
-    left.set(title="What the weight of the KL does", xlabel="β", ylabel="share, or correlation", xscale="log")
+    left.set(
+        title="What the weight of the KL does",
+        xlabel="β",
+        ylabel="share; slant, ink: correlation",
+        xscale="log",
+    )
     left.set(ylim=(-0.25, 1.05), xticks=betas, xticklabels=[f"{beta:g}" for beta in betas])
     left.minorticks_off()
     left.legend(loc="lower left", fontsize=8)

@@ -45,7 +45,7 @@ DIGITS = Recipe((256, 128), "gaussian", BETA, 2000, 64, 1.5e-3, augmented=True)
 MNIST = Recipe((256, 128), "bernoulli", 4.0, 6000, 64, 2e-3, augmented=False)
 """For 28x28 pixels."""
 NOISE_START = 0.22
-"""Where the learned noise of a pixel starts: a start at 1 drowns the pictures, and z is dropped at once."""
+"""Where the learned noise of a pixel starts: from 1 it does not come down in the steps of a recipe."""
 
 
 _SEEN = 8000
@@ -64,7 +64,7 @@ class Digits(NamedTuple):
 
 
 def embedded(split: Literal["writers", "new writers"]) -> Digits:
-    """The 8x8 digits of eleven forms, or of three forms by other hands."""
+    """The 8x8 digits of eleven forms, or of three others (14 forms by 13 people: one may be in both)."""
     images, labels = datasets.digits(split)
     return Digits(images.reshape(len(images), -1), labels)
 
@@ -72,7 +72,7 @@ def embedded(split: Literal["writers", "new writers"]) -> Digits:
 def mnist(folder: str | os.PathLike[str], *, full: bool = True) -> tuple[Digits, Digits]:
     """MNIST to learn from, and the last 2000 of its test images to be tried on.
 
-    The file is in the order of the writers, so these are by other hands than those before, but perhaps one.
+    The file is said to be in the order of the writers: then these are by other hands, but perhaps one.
 
     Args:
         folder: With the original files; see `datasets.mnist`.
@@ -112,6 +112,12 @@ def augment(
         rotation: Standard deviation of the angle, radians.
         log_scale: Standard deviation of the logarithms of width and height.
         shift: Standard deviation of the way moved across and down, pixels.
+
+    Returns:
+        Pictures in the shape of x.
+
+    Raises:
+        ValueError: The pictures are not square.
     """
     size = round(x.shape[1] ** 0.5)
     if size**2 != x.shape[1]:
@@ -267,7 +273,7 @@ def judge(data: Digits) -> Pipeline:
 
 
 class Transfer(NamedTuple):
-    """How one property of the handwriting survives. All are correlations, centred within classes."""
+    """How one property of the handwriting survives: correlations, centred within classes, and a slope."""
 
     written: float
     """Source and the ten digits written in its style."""
@@ -276,7 +282,13 @@ class Transfer(NamedTuple):
     random: float
     """Source and ten digits written in a random style: what chance gives."""
     reconstruction: float
-    """Source and its own reconstruction: what can be had at most."""
+    """Source and its own reconstruction, the yardstick: what survives when the class stays."""
+    slope: float
+    """How much of the property arrives: what the ten have more of, in the mean, for each unit of the source.
+
+    No correlation, which says nothing of size: a model that writes the same ten digits for everybody can show
+    one in their last decimals.
+    """
 
 
 class Verdict(NamedTuple):
@@ -296,13 +308,13 @@ class Verdict(NamedTuple):
 
 @jax.jit
 def styles(model: ConditionalVAE, x: Any, labels: Any) -> Float[Array, "n latent"]:
-    """The style of each picture: the mean of q(z|x, y)."""
+    """The style of each picture, x of shape (n, pixels), labels (n,): the mean of q(z|x, y)."""
     return model.encoder(x, labels).mean
 
 
 @jax.jit
 def all_ten(model: ConditionalVAE, z: Any) -> Float[Array, "n 10 pixels"]:
-    """Ten digits in each style, brightness cut to [0, 1]."""
+    """Ten digits in each style z of shape (n, latent), brightness cut to [0, 1]."""
     return jnp.clip(model.all_classes(z), 0, 1)
 
 
@@ -329,6 +341,13 @@ def assess(
         classifier: A `judge` of `seen`.
         key: For the random styles.
         properties: Names of functions of `measures`; "thickness" needs pictures larger than 8x8.
+
+    Returns:
+        The verdict; its correlations are between n new digits and the ten written for each, one of which is
+        the reconstruction.
+
+    Raises:
+        ValueError: A property is constant within every class, in `new` or in what was written.
     """
     z = styles(model, new.x, new.labels)
     square = (-1, CLASSES, new.size, new.size)
@@ -340,10 +359,12 @@ def assess(
     def transfer(name: str) -> Transfer:
         of = getattr(measures, name)
         before = of(source)
-        each = [measures.within_class_correlation(before, w, new.labels) for w in of(written).T]
+        after = of(written)
+        each = [measures.within_class_correlation(before, w, new.labels) for w in after.T]
         chance = np.mean([measures.within_class_correlation(before, w, new.labels) for w in of(random).T])
         best = measures.within_class_correlation(before, of(again), new.labels)
-        return Transfer(float(np.mean(each)), min(each), float(chance), best)
+        slope = measures.within_class_slope(before, after.mean(axis=1), new.labels)
+        return Transfer(float(np.mean(each)), min(each), float(chance), best, slope)
 
     codes = styles(model, seen.x, seen.labels), z
     linear = LogisticRegression(max_iter=2000)
@@ -406,7 +427,7 @@ def effects(model: ConditionalVAE, *, key: PRNGKeyArray, n: int = 400) -> Effect
     """Measure what each latent dimension does, by a linear fit over n styles from P(z).
 
     Args:
-        model: Of square pictures.
+        model: Of square pictures; the weight is ink for 8x8, thickness for all others.
         key: For the styles.
         n: How many, more than the latent has dimensions.
     """

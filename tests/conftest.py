@@ -42,11 +42,13 @@ keep_compiled(ROOT / ".pytest_cache" / "jax")
 
 
 def group_of(nodeid: str) -> str:
-    """What has to run in one worker: all tests of a notebook, the other tests in the browser, or one test.
+    """What has to run in one worker: all tests of a notebook, the other files in the browser, or one test.
 
     A notebook runs in the browser and without it, so the second run finds its programs compiled.
     """
     file, _, test = nodeid.partition("::")
+    if Path(file).name == "test_style_browser.py":
+        return "pad and board"
     if Path(file).name not in ("test_browser.py", "test_notebooks.py"):
         return nodeid
     notebook = re.search(r"\[(\d\d_\w+)(\.ipynb)?\]$", test)

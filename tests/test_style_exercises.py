@@ -65,7 +65,9 @@ def lighter(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def told(fidelity: float, slant: float, ink: float) -> Verdict:
-    carried = {name: Transfer(value, value, 0.0, 1.0) for name, value in (("slant", slant), ("ink", ink))}
+    carried = {
+        name: Transfer(value, value, 0.0, 1.0, 0.9) for name, value in (("slant", slant), ("ink", ink))
+    }
     return Verdict(fidelity, fidelity, carried, 0.1, 0.1)
 
 
@@ -116,7 +118,7 @@ def test_styles_that_are_not_asked_for(capsys: Capture, pen: Any) -> None:
         ([0.0, -0.5], "They lean by"),
         ([-2.0, -0.5], "They lean by -"),
         ([2.0, 2.0], "their ink is"),
-        ([9.0, 0.0], "beyond 4 sd"),
+        ([9.0, 0.0], "within 4 of 0"),
         ([2.0], "returns shape"),
         ("heavy", "ValueError"),
     ):

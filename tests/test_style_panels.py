@@ -221,7 +221,7 @@ MODELS = {beta: model(seed) for seed, beta in enumerate(BETAS)}
 def verdict(beta: float) -> Verdict:
     """Made up; all figures differ."""
     at = BETAS.index(beta)
-    slant, ink = (Transfer(base - 0.1 * at, 0.1, 0.0, 0.9) for base in (0.8, 0.7))
+    slant, ink = (Transfer(base - 0.1 * at, 0.1, 0.0, 0.9, 0.8) for base in (0.8, 0.7))
     return Verdict(0.95 + 0.013 * at, 0.9, {"slant": slant, "ink": ink}, 0.31 - 0.04 * at, 0.62 - 0.03 * at)
 
 

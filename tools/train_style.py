@@ -20,7 +20,7 @@ from lecture_lib.networks import ConditionalVAE
 from lecture_lib.style_trials import MNIST, Digits
 from lecture_lib.weights import Shipped
 
-SEED = 0
+SEED = 1
 
 
 def measure(vae: ConditionalVAE, reader: nnx.Sequential, seen: Digits, new: Digits) -> dict[str, float]:

@@ -36,7 +36,7 @@ function tenDigits(parent, net, size) {
     cells.map(({ canvas }, digit) => {
       const image = run(net, z, digit).map((v) => Math.min(1, Math.max(0, v)));
       paint(canvas, image, size);
-      canvas.setAttribute("aria-label", `A ${digit} in this style`);
+      canvas.setAttribute("aria-label", `Digit ${digit} in this style`);
       return image;
     });
   const blank = () =>
