@@ -22,7 +22,7 @@ from lecture_lib.style_widgets import DrawingBoard, StylePad
 from lecture_lib.weights import Shipped
 from tests.lab import Lab, Notebook, complaints, contrasts, cut_off, settled, watched_page, write
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("style-browser")]
+pytestmark = pytest.mark.browser
 
 SETUP = """
 import jax
