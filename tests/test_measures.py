@@ -563,7 +563,7 @@ def test_one_class_is_the_ordinary_correlation() -> None:
 def test_correlation_knows_no_scale_and_no_class_means(a: Any, scale: float, means: Any) -> None:
     labels = np.arange(12) % 3
     if all(np.ptp(a[labels == c]) == 0 for c in range(3)):
-        with pytest.raises(ValueError, match=r"^a is constant within each class; it has no correlation"):
+        with pytest.raises(ValueError, match=r"^a is constant within each class; nothing goes with it"):
             measures.within_class_correlation(a, np.arange(12), labels)
         return
     b = scale * a + means[labels]
@@ -574,9 +574,22 @@ def test_correlation_knows_no_scale_and_no_class_means(a: Any, scale: float, mea
 
 def test_no_correlation_within_classes() -> None:
     a, labels = np.arange(6.0), np.arange(6) // 2
-    with pytest.raises(ValueError, match=r"^b is constant within each class; it has no correlation"):
+    with pytest.raises(ValueError, match=r"^b is constant within each class; nothing goes with it"):
         measures.within_class_correlation(a, labels * 1.1, labels)
     with pytest.raises(ValueError, match=r"^a is constant within each class"):  # one of each
         measures.within_class_correlation(a, a, np.arange(6))
     with pytest.raises(ValueError, match=r"^shapes differ: a \(6,\), b \(5,\), labels \(6,\); expected"):
         measures.within_class_correlation(a, a[:5], labels)
+
+
+def test_within_class_slope_is_that_of_least_squares_with_a_mean_for_each_class() -> None:
+    rng = np.random.default_rng(4)
+    labels = np.repeat([0, 1, 2], [5, 9, 20])
+    a = rng.normal(size=34) + 7.0 * labels
+    b = 0.6 * a - 5.0 * labels + rng.normal(size=34)
+    columns = np.column_stack([a, *(labels == k for k in range(3))]).astype(float)
+    slope, *_ = np.linalg.lstsq(columns, b, rcond=None)[0]
+    assert measures.within_class_slope(a, b, labels) == pytest.approx(slope, rel=1e-10)
+    assert measures.within_class_slope(a, 3 * a - 50 * labels, labels) == pytest.approx(3, rel=1e-12)
+    with pytest.raises(ValueError, match="a is constant within each class"):
+        measures.within_class_slope(labels, b, labels)

@@ -310,7 +310,7 @@ def test_a_scribe_of_any_style_carries_nothing(table: np.ndarray, hands: Any) ->
 
 
 def test_a_scribe_of_one_style_has_no_correlation(table: np.ndarray, hands: Any) -> None:
-    with pytest.raises(ValueError, match=r"^b is constant within each class; it has no correlation"):
+    with pytest.raises(ValueError, match=r"^b is constant within each class; nothing goes with it"):
         verdict(Scribe(table, "ignores z"), hands)
 
 
