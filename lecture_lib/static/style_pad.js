@@ -36,8 +36,11 @@ function render({ model, el }) {
   const { write } = tenDigits(right, net, size);
   const told = make("p", right, "", { className: "style-told" });
 
+  let shown = null;
   function update() {
     const at = model.get("place");
+    if (at === shown) return; // model.set has led here already
+    shown = at;
     const images = write(styleAt(data, at));
     dot.setAttribute("cx", place(at[0]));
     dot.setAttribute("cy", place(-at[1]));
@@ -46,11 +49,10 @@ function render({ model, el }) {
     told.textContent = `measured on these ten: mean slant ${signed(lean, 1)}°, mean ink ${much.toFixed(3)} (hand ${at[2] + 1} of ${data.hands.length})`;
     svg.setAttribute("aria-label", `Pad of styles, at ${signed(at[0], 2)} and ${signed(at[1], 2)}; ${told.textContent}`);
   }
-  const soon = beforeFrame(update);
   const go = (across, up, hand, keep) => {
     const inside = (value) => Math.min(reach, Math.max(-reach, value));
     model.set("place", [inside(across), inside(up), hand]);
-    soon();
+    update();
     if (keep) model.save_changes();
   };
   const grab = (event) => {
@@ -91,8 +93,8 @@ function render({ model, el }) {
     go(across, up, (hand + 1) % data.hands.length, true);
   });
   reset.addEventListener("click", () => go(...data.start, true));
-  model.on("change:place", soon);
+  model.on("change:place", update);
   update();
-  return () => model.off("change:place", soon);
+  return () => model.off("change:place", update);
 }
 export default { render };
