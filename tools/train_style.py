@@ -17,10 +17,23 @@ from flax import nnx
 
 from lecture_lib import style_trials, weights
 from lecture_lib.networks import ConditionalVAE
-from lecture_lib.style_trials import MNIST, Digits
+from lecture_lib.style_trials import MNIST, Digits, Verdict
 from lecture_lib.weights import Shipped
 
 SEED = 1
+
+
+def figures_of(verdict: Verdict) -> dict[str, float]:
+    """A verdict as figures with names."""
+    found = {
+        "fidelity": verdict.fidelity,
+        "fidelity of random styles": verdict.fidelity_prior,
+        "linear probe": verdict.linear_probe,
+        "neighbour probe": verdict.neighbour_probe,
+    }
+    for name, transfer in verdict.transfer.items():
+        found |= {f"{name}, {kind}": value for kind, value in transfer._asdict().items()}
+    return found
 
 
 def measure(vae: ConditionalVAE, reader: nnx.Sequential, seen: Digits, new: Digits) -> dict[str, float]:
@@ -29,15 +42,10 @@ def measure(vae: ConditionalVAE, reader: nnx.Sequential, seen: Digits, new: Digi
     properties = ("slant", "thickness", "ink")
     verdict = style_trials.assess(vae, seen, new, classifier, key=jax.random.key(SEED), properties=properties)
     found = {
-        "fidelity": verdict.fidelity,
-        "fidelity of random styles": verdict.fidelity_prior,
-        "linear probe": verdict.linear_probe,
-        "neighbour probe": verdict.neighbour_probe,
+        **figures_of(verdict),
         "accuracy of the judge": classifier.score(new.x, new.labels),
         "accuracy of the reader": float((reader(new.x).argmax(axis=1) == new.labels).mean()),
     }
-    for name, transfer in verdict.transfer.items():
-        found |= {f"{name}, {kind}": value for kind, value in transfer._asdict().items()}
     return {name: round(float(value), 4) for name, value in found.items()}
 
 

@@ -41,8 +41,7 @@ def embedded(seed: int) -> dict[str, float]:
     classifier = style_trials.judge(seen)
     verdict = style_trials.assess(model, seen, new, classifier, key=key_verdict)
     accuracy = float(classifier.score(new.x, new.labels))
-    worst = {f"{name}, worst class": found.worst for name, found in verdict.transfer.items()}
-    return {**train_style.figures_of(verdict), **worst, "accuracy of the judge": accuracy}
+    return {**train_style.figures_of(verdict), "accuracy of the judge": accuracy}
 
 
 def table(rows: Sequence[dict[str, float]]) -> str:
