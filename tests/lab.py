@@ -46,20 +46,16 @@ window.lab = (() => {
   const panel = () => jupyterapp.shell.currentWidget;
   const cells = () => [...panel().content.node.querySelectorAll(".jp-Cell")];
   const scratch = document.createElement("canvas");
-  const known = new WeakMap();
   // The pixels of an img or a canvas, as one number; 0 if there are none yet.
   function hash(node) {
-    const isImage = node instanceof HTMLImageElement;
-    if (isImage && known.get(node)?.src === node.src) return known.get(node).sum;
     const width = node.naturalWidth ?? node.width, height = node.naturalHeight ?? node.height;
-    if (!width || !height || (isImage && !node.complete)) return 0;
+    if (!width || !height || node.complete === false) return 0;
     Object.assign(scratch, { width, height });
     const context = scratch.getContext("2d", { willReadFrequently: true });
     context.drawImage(node, 0, 0);
     let sum = 7;
     for (const pixel of new Uint32Array(context.getImageData(0, 0, width, height).data.buffer))
       sum = (Math.imul(sum, 31) + pixel) | 0;
-    if (isImage) known.set(node, { src: node.src, sum });
     return sum;
   }
   const news = { ran: null, problems: [] };
@@ -77,7 +73,7 @@ window.lab = (() => {
       let now = pictures(i), since = Date.now();
       while (Date.now() < end) {
         const before = now;
-        await pause(20);
+        await pause(40);
         now = pictures(i);
         const still = idle() && same(now, before) && !now.includes(0) && same(now, like ?? now);
         if (!still) since = Date.now();
@@ -87,7 +83,7 @@ window.lab = (() => {
     },
     // Whether the pictures of a cell become others, all loaded, within `limit` ms.
     async differs(i, first, limit) {
-      for (const end = Date.now() + limit; Date.now() < end; await pause(20)) {
+      for (const end = Date.now() + limit; Date.now() < end; await pause(40)) {
         const now = pictures(i);
         if (!now.includes(0) && !same(now, first)) return true;
       }

@@ -213,7 +213,7 @@ def test_live_html_carries_the_whole_state(slider: MoonSlider) -> None:
     # and if the script fails: it draws in a node of its own, which takes the picture's place when done
     steps = [text.index(s) for s in ("createElement('div')", "el: live })", "el.replaceChildren(live)")]
     assert steps == sorted(steps) and text.count("replaceChildren") == 1
-    homes = re.findall(r'id="(moon-slider-[^"]+)"', text)
+    homes = re.findall(r'id="(MoonSlider-[^"]+)"', text)
     assert len(homes) == 1 and f'getElementById("{homes[0]}")' in text
     other = MoonSlider(models(), PHASES, MOONS)
     assert homes[0] not in other.live_html()  # two sliders in one page do not take each other's place
