@@ -150,9 +150,9 @@ def test_each_slider_moves_a_picture_and_reset_brings_it_back(opened: Opened) ->
         else:
             pytest.fail(f"{said} moves no picture")
         settled(notebook, cell)
-        assert comes_back(notebook, cell, first[cell], reset_of(handle)), (
-            f"{said}: Reset leads from {start} to {place_of(handle)}: {alt_of(notebook.page, cell)}"
-        )
+        same = comes_back(notebook, cell, first[cell], reset_of(handle))
+        alt = alt_of(notebook.page, cell)
+        assert same, f"{said}: Reset leads from {start} to {place_of(handle)}: {alt}"
     assert complaints(notebook) == []
     assert notebook.page.locator(".jp-Notebook [role=alert]").count() == 0
 
@@ -160,8 +160,8 @@ def test_each_slider_moves_a_picture_and_reset_brings_it_back(opened: Opened) ->
 def comes_back(notebook: Notebook, cell: int, first: list[int], reset: ElementHandle | Locator) -> bool:
     """Whether Reset brings the first pictures of a cell back, to the pixel.
 
-    On a loaded machine it happens, in about one of several hundred times, that state and text are those of the
-    start and some pixels are not; why is not known. Drawn once more, by a second Reset, they have to be right.
+    On a loaded machine it happens, about once in several hundred times, that state and text are those of
+    the start and some pixels are not; why is not known. Drawn once more, by a second Reset, they must be.
     """
     for _ in range(2):
         reset.click()
