@@ -3,9 +3,11 @@
 import base64
 import html
 import io
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from functools import wraps
+from typing import Any, Generic, ParamSpec, TypeVar
 
 import matplotlib as mpl
 import numpy as np
@@ -18,6 +20,8 @@ from scipy import ndimage, special
 from lecture_lib import checks
 
 T = TypeVar("T")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 # Okabe and Ito's colours, told apart under protanopia and deuteranopia, the purple darkened to stand out
 # from the paper; a line style goes with each, so that a picture can be read in grey, too.
@@ -49,8 +53,20 @@ STYLE: Any = {
     "ytick.color": INK,
 }
 
-styled = mpl.rc_context(STYLE)
-"""Decorator of functions that build a figure: the look holds inside, and Matplotlib's own outside."""
+ONE_AT_A_TIME = threading.RLock()
+"""Held by all that draws. JupyterLab hands messages of widgets to a second thread while the kernel is busy,
+and two threads in one canvas leave a picture that is neither's; Matplotlib's settings are shared, too."""
+
+
+def styled(build: Callable[P, R]) -> Callable[P, R]:
+    """Decorator of functions that build a figure: the look holds inside, and Matplotlib's own outside."""
+
+    @wraps(build)
+    def inside(*args: P.args, **kwargs: P.kwargs) -> R:
+        with ONE_AT_A_TIME, mpl.rc_context(STYLE):
+            return build(*args, **kwargs)
+
+    return inside
 
 
 @dataclass(frozen=True)

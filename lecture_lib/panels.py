@@ -10,15 +10,17 @@ import html
 import itertools
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from functools import wraps
+from typing import Any, NamedTuple, ParamSpec
 
 import anywidget
 import ipywidgets as widgets
 import traitlets
 
 from lecture_lib import browser, checks
-from lecture_lib.figures import Drawing, Still
+from lecture_lib.figures import ONE_AT_A_TIME, Drawing, Still
 
+P = ParamSpec("P")
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 _WIDE = {"description_width": "17em"}
@@ -112,6 +114,17 @@ class Kept(traitlets.HasTraits):
     value: Any = traitlets.Any()
 
 
+def _alone(act: Callable[P, None]) -> Callable[P, None]:
+    """Let no two of what it decorates run at once, in whichever thread; see `figures.ONE_AT_A_TIME`."""
+
+    @wraps(act)
+    def inside(*args: P.args, **kwargs: P.kwargs) -> None:
+        with ONE_AT_A_TIME:
+            act(*args, **kwargs)
+
+    return inside
+
+
 class Grab(NamedTuple):
     """Lets the pointer drag a control in the picture itself."""
 
@@ -192,6 +205,7 @@ class Panel(widgets.VBox):
             f"<samp style='display: inline-block; margin-right: 2em'>{fact}</samp>" for fact in facts
         )
 
+    @_alone
     def _redraw(self) -> None:
         if self._paused:
             return
@@ -207,6 +221,7 @@ class Panel(widgets.VBox):
         told = html.escape(f"{type(error).__name__}: {error}")
         self.message.value = f'<b role="alert">This picture could not be drawn.</b> <samp>{told}</samp>'
 
+    @_alone
     def _set(self, values: Mapping[str, Any]) -> None:
         """Move several controls and draw once."""
         self._paused = True
@@ -217,11 +232,13 @@ class Panel(widgets.VBox):
             self._paused = False
         self._redraw()
 
+    @_alone
     def _back(self) -> None:
         self.picture.pointer = []  # else the same place, grabbed again, would be no change
         self._set(self._start)
 
     def _button(self, label: str, act: Callable[[dict[str, Any]], dict[str, Any]]) -> widgets.Button:
+        @_alone
         def press(_: Any) -> None:
             try:
                 self._set(act(self.values()))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import re
+import threading
+import time
 from typing import Any
 
 import ipywidgets as widgets
@@ -431,3 +433,36 @@ def test_choices_drive_a_panel() -> None:
     assert panel.picture.alt == "a dot at 3.00, 9.00"
     panel.reset.click()
     assert panel.picture.alt == "a dot at 1.00, 1.00"
+
+
+def test_two_threads_draw_one_after_the_other() -> None:
+    """JupyterLab hands messages to a second thread while the kernel is busy: a frame must not be torn."""
+    inside, most = 0, 0
+
+    def compute(a: float, b: float) -> float:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        time.sleep(0.01)
+        inside -= 1
+        return a + b
+
+    fig, ax = figures.figure(3, 2)
+    (line,) = ax.plot([0, 1], [0, 1])
+    drawing = figures.Drawing(fig, [line], lambda y: line.set_ydata([y, y]), lambda y: f"A line at {y:.1f}.")
+    controls = {name: panels.slider(name, 0.2, 0, 1, 0.1) for name in "ab"}
+    panel = Panel(compute, drawing, controls)
+
+    def move(name: str) -> None:
+        for step in range(10):
+            controls[name].value = step / 10
+
+    threads = [threading.Thread(target=move, args=(name,)) for name in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1
+    assert panel.picture.png == drawing(1.8).png and panel.picture.alt == "A line at 1.8."
+    panel.reset.click()
+    assert (panel.picture.png, panel.picture.alt) == (panel.first.png, panel.first.alt)
