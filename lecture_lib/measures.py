@@ -5,7 +5,7 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import integrate, ndimage, stats
+from scipy import integrate, ndimage, special, stats
 
 from lecture_lib import checks, moon
 
@@ -270,3 +270,30 @@ def _pictures(images: Any) -> np.ndarray:
     if (pictures < 0).any():
         raise ValueError(f"images has values down to {pictures.min():.3g}; expected brightness of at least 0")
     return pictures
+
+
+def inception_score(probabilities: Any) -> float:
+    """How sure a classifier is of each sample and how evenly it spreads them: from 1 to the number of classes.
+
+    exp of the mean of KL(p(y|x) || p(y)), with p(y) the mean over the samples (Salimans and others 2016). 1:
+    it says the same of all. K: it is sure of each, and the K classes are equally frequent. Each sample of a
+    class may be the same picture: it does not look at the variety within a class.
+
+    Args:
+        probabilities: Shape (samples, classes); rows sum to 1.
+
+    Raises:
+        ValueError: The shape differs, a number is below 0, or a row does not sum to 1 within 1e-4.
+    """
+    p = np.asarray(probabilities, np.float64)
+    if p.ndim != 2 or not p.size:
+        raise ValueError(f"probabilities has shape {p.shape}; expected (samples, classes), both at least 1")
+    checks.finite("probabilities", p)
+    off = np.abs(p.sum(axis=1) - 1).max()
+    if (p < 0).any() or off > 1e-4:
+        raise ValueError(
+            f"probabilities has values down to {p.min():.3g} and rows that miss the sum 1 by up to {off:.3g}; "
+            "expected probabilities of classes, row by row"
+        )
+    gap = special.rel_entr(p, p.mean(axis=0))  # p log(p / mean), and 0 where p is 0
+    return float(np.exp(gap.sum(axis=1).mean()))
