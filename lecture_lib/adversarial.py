@@ -90,7 +90,7 @@ class Game:
             return value, (jax.nn.sigmoid(real).mean(), jax.nn.sigmoid(fake).mean())
 
         (value, said), gradient = jax.value_and_grad(loss, has_aux=True)(state.discriminator)
-        params, moments = self._update(gradient, state.discriminator_moments, state.discriminator, rate)
+        params, moments = self.update(gradient, state.discriminator_moments, state.discriminator, rate)
         return state._replace(discriminator=params, discriminator_moments=moments), Said(value, *said)
 
     def generator_step(self, state: State, n: int, key: PRNGKeyArray, *, rate: Any) -> tuple[State, Said]:
@@ -110,7 +110,7 @@ class Game:
             return self.losses.generator(fake), jax.nn.sigmoid(fake).mean()
 
         (value, fake), gradient = jax.value_and_grad(loss, has_aux=True)(state.generator)
-        params, moments = self._update(gradient, state.generator_moments, state.generator, rate)
+        params, moments = self.update(gradient, state.generator_moments, state.generator, rate)
         kept = jnp.minimum(0.999, (1 + state.steps) / (10 + state.steps))
         averaged = jax.tree.map(lambda old, new: kept * old + (1 - kept) * new, state.averaged, params)
         state = state._replace(
@@ -118,7 +118,8 @@ class Game:
         )
         return state, Said(value, jnp.zeros_like(fake), fake)
 
-    def _update(self, gradient: Any, moments: Any, params: Any, rate: Any) -> tuple[Any, Any]:
+    def update(self, gradient: Any, moments: Any, params: Any, rate: Any) -> tuple[Any, Any]:
+        """The parameters one step down the gradient, and the optimiser's new moments."""
         updates, moments = self.transform.update(gradient, moments, params)
         return optax.apply_updates(params, jax.tree.map(lambda u: -rate * u, updates)), moments
 

@@ -184,7 +184,7 @@ def thickness(images: Any) -> np.ndarray:
     if not (flat.max(axis=(1, 2)) > 0).all():
         raise ValueError("images has a picture that is black all over; it has no thickness")
     # the zoom is linear and the same along both axes, so it is a matrix from the left and from the right
-    side = [_zoom(n + 2) for n in flat.shape[1:]]
+    side = [cubic_zoom(n + 2, _FINER) for n in flat.shape[1:]]
     # half of the picture's own maximum: of the finer one, which overshoots, it would be more
     both = zip(np.pad(flat, ((0, 0), (1, 1), (1, 1))), flat.max(axis=(1, 2)) / 2, strict=True)
     widths = [_thickness(side[0] @ picture @ side[1].T, level) for picture, level in both]
@@ -192,9 +192,15 @@ def thickness(images: Any) -> np.ndarray:
 
 
 @functools.cache
-def _zoom(n: int) -> np.ndarray:
-    """Cubic interpolation of n values onto a grid _FINER times as fine, shape (_FINER * n, n)."""
-    return ndimage.zoom(np.eye(n), (_FINER, 1), order=3, mode="grid-constant", grid_mode=True)
+def cubic_zoom(n: int, factor: int) -> np.ndarray:
+    """Cubic interpolation of n values, 0 beyond them, onto a grid `factor` times as fine: (factor * n, n).
+
+    SciPy's zoom is linear and goes one axis at a time: a picture is made finer by this matrix from the left
+    and from the right, which is many times as fast.
+    """
+    matrix = ndimage.zoom(np.eye(n), (factor, 1), order=3, mode="grid-constant", grid_mode=True)
+    matrix.flags.writeable = False  # it is cached
+    return matrix
 
 
 def _thickness(fine: np.ndarray, level: float) -> float:
@@ -273,10 +279,10 @@ def _pictures(images: Any) -> np.ndarray:
 
 
 def inception_score(probabilities: Any) -> float:
-    """How sure a classifier is of each sample and how evenly it spreads them: from 1 to the number of classes.
+    """How sure a classifier is of each sample, and how evenly it spreads them: from 1 to K, the classes.
 
     exp of the mean of KL(p(y|x) || p(y)), with p(y) the mean over the samples (Salimans and others 2016). 1:
-    it says the same of all. K: it is sure of each, and the K classes are equally frequent. Each sample of a
+    it says the same of all. K: it is sure of each, and all classes are equally frequent. Each sample of a
     class may be the same picture: it does not look at the variety within a class.
 
     Args:
@@ -292,7 +298,7 @@ def inception_score(probabilities: Any) -> float:
     off = np.abs(p.sum(axis=1) - 1).max()
     if (p < 0).any() or off > 1e-4:
         raise ValueError(
-            f"probabilities has values down to {p.min():.3g} and rows that miss the sum 1 by up to {off:.3g}; "
+            f"probabilities has values down to {p.min():.3g} and sums of rows off 1 by {off:.3g}; "
             "expected probabilities of classes, row by row"
         )
     gap = special.rel_entr(p, p.mean(axis=0))  # p log(p / mean), and 0 where p is 0
