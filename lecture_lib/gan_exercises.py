@@ -30,7 +30,7 @@ def check_discriminator_loss(function: Any) -> str:
     far = function(jax.numpy.array([-200.0]), jax.numpy.array([200.0]))
     if not np.isfinite(far) or abs(float(far) - 400) > 1e-2:
         raise NotYetError(
-            f"Right for small logits, but at -200 (real) and 200 (fake) it gives {float(far):g} in place of 400: "
+            f"Right for small logits, but at -200 (real) and 200 (fake) it gives {float(far):g}, not 400: "
             "log(sigmoid(a)) is log(0) there. jax.nn.softplus(-a) is -log(sigmoid(a)) for every a."
         )
     return "It is -log of a probability, and good for any logit."
