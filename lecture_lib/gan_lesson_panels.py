@@ -190,10 +190,15 @@ def drift_panel(fitted: FittedGAN, new: Digits, *, start: int = 6) -> Panel:
     (here,) = top.plot([], [], color=INK, lw=5, alpha=0.2)
     top.set(title="D's mean probability of being real", ylim=(0, 1.03), ylabel="probability")
     top.legend(loc="lower right", fontsize=8)
+    for a in (top, low):  # most of it happens in the first ten steps
+        a.set_xscale("symlog", linthresh=5, linscale=0.8)
+        a.set(xlim=(-0.2, _DRIFT_STEPS * 1.1))
+        a.set_xticks([0, 2, 5, 10, 20, 50, 100, 200], [0, 2, 5, 10, 20, 50, 100, 200])
+        a.minorticks_off()
     (bias,) = low.plot(steps, 0 * steps, color=BLUE)
     (there,) = low.plot([], [], color=INK, lw=5, alpha=0.2)
-    low.set(title="Gradient of G's loss by D's last bias: −mean(1 − D)", ylim=(-1, 0.05), ylabel="nats")
-    low.set_xlabel("steps of G")
+    low.set(title="Gradient of G's loss by D's last bias: −mean(1 − D)", ylim=(-1, 0.05), ylabel="derivative")
+    low.set_xlabel("steps of G (the axis is stretched on the left)")
     low.title.set_fontsize(9)
 
     def compute(at: int, freed: gan_trials.Freed, place: int) -> Drifted:
@@ -225,7 +230,7 @@ def drift_panel(fitted: FittedGAN, new: Digits, *, start: int = 6) -> Panel:
         )
 
     controls: dict[str, Any] = {
-        "at": whole_slider("steps of G", 20, 0, _DRIFT_STEPS),
+        "at": whole_slider("steps of G", 5, 0, _DRIFT_STEPS),
         "freed": choice("G's loss may change", "everything", _FREED),
         "place": choice_slider("start from G and D after", start, named(snapshots)),
     }
