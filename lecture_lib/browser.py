@@ -13,8 +13,9 @@ from flax import nnx
 from jaxtyping import Float32
 
 from lecture_lib import checks
+from lecture_lib.conditional import ConditionalDecoder, ConditionalEncoder
 from lecture_lib.layers import FiLM
-from lecture_lib.networks import ConditionalDecoder, ConditionalEncoder, Decoder, Encoder
+from lecture_lib.networks import Decoder, Encoder
 
 STATIC = pathlib.Path(__file__).parent / "static"
 

@@ -14,8 +14,9 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from lecture_lib import checks, gaussians
+from lecture_lib.conditional import ConditionalVAE
 from lecture_lib.gaussians import InfiniteMixture
-from lecture_lib.networks import VAE, Autoencoder, ConditionalVAE, Discriminator
+from lecture_lib.networks import VAE, Autoencoder, Discriminator
 
 
 class ELBO(NamedTuple):

@@ -9,7 +9,7 @@ import numpy as np
 
 from lecture_lib import measures, strokes, style_trials
 from lecture_lib.answers import NotYetError, as_array, as_number, exercise
-from lecture_lib.networks import ConditionalVAE
+from lecture_lib.conditional import ConditionalVAE
 from lecture_lib.style_trials import Verdict
 
 LEAN, LIGHT = 12.0, 0.25

@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Float
 
 from lecture_lib import figures, measures, style_trials
+from lecture_lib.conditional import ConditionalVAE
 from lecture_lib.digit_pictures import INK_LOOK, LOOKS, blank, shown
 from lecture_lib.figures import BLUE, FAINT, GREEN, INK, ORANGE, PURPLE, Drawing
-from lecture_lib.networks import ConditionalVAE
 from lecture_lib.panels import Panel, choice, choice_slider, slider, whole_slider
 from lecture_lib.style_trials import Digits, Effects, Verdict
 

@@ -17,8 +17,9 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.svm import SVC
 
 from lecture_lib import checks, datasets, measures, objectives, training
+from lecture_lib.conditional import ConditionalVAE
 from lecture_lib.layers import mlp
-from lecture_lib.networks import ConditionalVAE, Likelihood
+from lecture_lib.networks import Likelihood
 
 CLASSES = 10
 LATENT = 8

@@ -9,8 +9,8 @@ import traitlets
 from jaxtyping import Float, PRNGKeyArray
 
 from lecture_lib import browser, figures, measures, strokes, style_trials
+from lecture_lib.conditional import ConditionalVAE
 from lecture_lib.figures import Still
-from lecture_lib.networks import ConditionalVAE
 from lecture_lib.panels import PageWidget
 from lecture_lib.style_trials import Effects
 from lecture_lib.weights import Shipped

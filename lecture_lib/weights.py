@@ -14,8 +14,8 @@ import numpy as np
 from flax import nnx
 
 from lecture_lib import checks
+from lecture_lib.conditional import ConditionalVAE
 from lecture_lib.layers import mlp
-from lecture_lib.networks import ConditionalVAE
 
 DATA = pathlib.Path(__file__).parent.parent / "data"
 STYLE = DATA / "style_28x28.npz"

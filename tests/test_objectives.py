@@ -16,8 +16,9 @@ from hypothesis.extra import numpy as hnp
 from scipy import integrate, special, stats
 
 from lecture_lib import objectives, training
+from lecture_lib.conditional import ConditionalVAE
 from lecture_lib.gaussians import InfiniteMixture
-from lecture_lib.networks import VAE, Autoencoder, ConditionalVAE, GaussianDecoder
+from lecture_lib.networks import VAE, Autoencoder, GaussianDecoder
 from lecture_lib.priors import NORMAL, Prior, Uniform
 
 LAW = settings(max_examples=200, deadline=None, derandomize=True)

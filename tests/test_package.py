@@ -16,6 +16,7 @@ SOURCES = {path.stem: path for path in sorted((ROOT / "lecture_lib").glob("*.py"
 
 ORDER = [
     *("checks", "idx", "moon", "strokes", "quadrature", "priors", "gaussians", "layers", "networks"),
+    "conditional",
     *("mnist_files", "datasets", "objectives", "bounds", "gradients", "variational", "adversarial", "chunks"),
     *("training", "measures"),
     *("moon_trials", "mixture_trials", "code_trials", "elbo_trials", "style_trials", "gan_trials", "weights"),

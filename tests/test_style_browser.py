@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Locator, Page
 
 from lecture_lib import browser as packing
 from lecture_lib import measures, strokes, style_trials, weights
-from lecture_lib.networks import ConditionalVAE
+from lecture_lib.conditional import ConditionalVAE
 from lecture_lib.style_trials import Effects
 from lecture_lib.style_widgets import DrawingBoard, StylePad
 from lecture_lib.weights import Shipped

@@ -15,7 +15,7 @@ import traitlets
 from flax import nnx
 
 from lecture_lib import browser, measures, strokes, style_trials, style_widgets, weights
-from lecture_lib.networks import ConditionalVAE
+from lecture_lib.conditional import ConditionalVAE
 from lecture_lib.panels import PageWidget
 from lecture_lib.style_trials import Effects
 from lecture_lib.style_widgets import HANDS, REACH, DrawingBoard, StylePad

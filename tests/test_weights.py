@@ -17,8 +17,8 @@ import pytest
 from flax import nnx
 
 from lecture_lib import style_trials, weights
+from lecture_lib.conditional import ConditionalVAE
 from lecture_lib.layers import mlp
-from lecture_lib.networks import ConditionalVAE
 from lecture_lib.weights import Shipped
 from tools import train_style
 

@@ -16,7 +16,7 @@ import jax
 from flax import nnx
 
 from lecture_lib import style_trials, weights
-from lecture_lib.networks import ConditionalVAE
+from lecture_lib.conditional import ConditionalVAE
 from lecture_lib.style_trials import MNIST, Digits, Verdict
 from lecture_lib.weights import Shipped
 
