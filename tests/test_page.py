@@ -19,15 +19,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from lecture_lib import browser
+from lecture_lib.conditional import ConditionalDecoder, ConditionalEncoder
 from lecture_lib.layers import FiLM
-from lecture_lib.networks import (
-    Autoencoder,
-    ConditionalDecoder,
-    ConditionalEncoder,
-    Decoder,
-    Encoder,
-    GaussianDecoder,
-)
+from lecture_lib.networks import Autoencoder, Decoder, Encoder, GaussianDecoder
 
 LAW = settings(max_examples=200, deadline=None, derandomize=True)
 
