@@ -99,7 +99,11 @@ def mnist_folder() -> Path:
     pytest.skip("no MNIST in data/mnist; LECTURE_MNIST can name another folder")
 
 
-@pytest.fixture(scope="module")
+# A worker's groups alternate between files, so that one of these for each module would be started for each
+# notebook anew. Pages, kernels and notebooks are the tests' own; only the servers are shared.
+
+
+@pytest.fixture(scope="session")
 def chrome(chromium: str) -> Iterator[Browser]:
     """A headless Chromium."""
     from tests.lab import browser  # only the tests in a browser need Playwright
@@ -108,7 +112,7 @@ def chrome(chromium: str) -> Iterator[Browser]:
         yield running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that JupyterLab shows, with copies of the notebooks."""
     folder = tmp_path_factory.mktemp("root")
@@ -117,7 +121,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def lab(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A running JupyterLab."""
     from tests.lab import jupyterlab
