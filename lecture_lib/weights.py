@@ -15,7 +15,7 @@ from flax import nnx
 
 from lecture_lib import checks
 from lecture_lib.conditional import ConditionalVAE
-from lecture_lib.layers import mlp
+from lecture_lib.layers import Fixed, mlp
 
 DATA = pathlib.Path(__file__).parent.parent / "data"
 STYLE = DATA / "style_28x28.npz"
@@ -97,15 +97,19 @@ def load(path: str | os.PathLike[str] = STYLE) -> Shipped:
             raise ValueError(f"it has no entry {_ABOUT!r}")
         about = json.loads(str(arrays.pop(_ABOUT)))
         widths = about["widths"]
-        vae = ConditionalVAE(
-            widths["pixels"],
-            widths["latent"],
-            widths["hidden"],
-            condition="film",
-            likelihood="bernoulli",
-            rngs=nnx.Rngs(0),
+        # Shapes only: weights that are drawn, and a program compiled for each, would be thrown away.
+        vae = nnx.eval_shape(
+            lambda: ConditionalVAE(
+                widths["pixels"],
+                widths["latent"],
+                widths["hidden"],
+                condition="film",
+                likelihood="bernoulli",
+                rngs=nnx.Rngs(0),
+            )
         )
-        reader = mlp(widths["reader"], nnx.relu, nnx.Rngs(0))
+        vae.noise_log_var = Fixed(jnp.zeros(()))  # no parameter; as it is made, and of no use to a Bernoulli
+        reader = nnx.eval_shape(lambda: mlp(widths["reader"], nnx.relu, nnx.Rngs(0)))
     except _DAMAGE as error:
         told = f"no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
         raise ValueError(f"{path} is damaged or is no file of weights: {told}") from error
@@ -115,15 +119,19 @@ def load(path: str | os.PathLike[str] = STYLE) -> Shipped:
     return Shipped(vae, reader, about)
 
 
-def _parameters(model: nnx.Module) -> dict[str, np.ndarray]:
-    """The parameters by their place in the model."""
+def _leaves(model: nnx.Module) -> dict[str, Any]:
+    """The parameters, or their shapes, by their place in the model."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(nnx.to_pure_dict(nnx.state(model, nnx.Param)))
-    return {jax.tree_util.keystr(place): np.asarray(value) for place, value in leaves}
+    return {jax.tree_util.keystr(place): value for place, value in leaves}
+
+
+def _parameters(model: nnx.Module) -> dict[str, np.ndarray]:
+    return {place: np.asarray(value) for place, value in _leaves(model).items()}
 
 
 def _fill(path: pathlib.Path, model: nnx.Module, arrays: Mapping[str, np.ndarray]) -> None:
     pure = nnx.to_pure_dict(nnx.state(model, nnx.Param))
-    expected = {place: value.shape for place, value in _parameters(model).items()}
+    expected = {place: value.shape for place, value in _leaves(model).items()}
     found = {place: value.shape for place, value in arrays.items()}
     if found != expected:
         odd = sorted(set(found.items()) ^ set(expected.items()))[0][0]

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,29 +43,36 @@ keep_compiled(ROOT / ".pytest_cache" / "jax")
 
 
 def group_of(nodeid: str) -> str:
-    """What has to run in one worker: all tests of a notebook, the other files in the browser, or one test.
+    """What has to run in one worker: all tests of a notebook, the other files in the browser, or a file.
 
-    A notebook runs in the browser and without it, so the second run finds its programs compiled.
+    A notebook runs in the browser and without it, so the second run finds its programs compiled. The tests of
+    a file have models and programs in common: dealt out singly, both workers would train and compile them.
     """
     file, _, test = nodeid.partition("::")
-    if Path(file).name == "test_style_browser.py":
+    name = Path(file).name
+    if name == "test_style_browser.py":
         return "pad and board"
-    if Path(file).name not in ("test_browser.py", "test_notebooks.py"):
-        return nodeid
+    if name not in ("test_browser.py", "test_notebooks.py"):
+        return file
     notebook = re.search(r"\[(\d\d_\w+)(\.ipynb)?\]$", test)
     if notebook:
         return notebook[1]
-    return "browser" if Path(file).name == "test_browser.py" else nodeid
+    return "browser" if name == "test_browser.py" else nodeid
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long comes first, so that no worker is left alone with it: notebooks, then large files."""
+    sizes = Counter(group_of(item.nodeid) for item in items)
+    slow = ("test_browser.py", "test_style_browser.py", "test_notebooks.py")
+    items.sort(key=lambda item: (item.path.name not in slow, -sizes[group_of(item.nodeid)]))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With `--dist loadgroup`, the groups above: under pytest 9.2, xdist 3.8 forgets the mark xdist_group.
-
-    The largest groups come first, and the single tests fill up what time is left.
-    """
+    """With `--dist loadgroup`, the groups above: under pytest 9.2, xdist 3.8 forgets the mark xdist_group."""
     if config.getoption("dist") != "loadgroup":
         return None
+    config.option.loadscopereorder = False  # the number of tests says little of how long a notebook takes
     from xdist.scheduler import LoadScopeScheduling
 
     class Groups(LoadScopeScheduling):
@@ -99,7 +107,11 @@ def mnist_folder() -> Path:
     pytest.skip("no MNIST in data/mnist; LECTURE_MNIST can name another folder")
 
 
-@pytest.fixture(scope="module")
+# A worker's groups alternate between files, so that one of these for each module would be started for each
+# notebook anew. Pages, kernels and notebooks are the tests' own; only the servers are shared.
+
+
+@pytest.fixture(scope="session")
 def chrome(chromium: str) -> Iterator[Browser]:
     """A headless Chromium."""
     from tests.lab import browser  # only the tests in a browser need Playwright
@@ -108,7 +120,7 @@ def chrome(chromium: str) -> Iterator[Browser]:
         yield running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that JupyterLab shows, with copies of the notebooks."""
     folder = tmp_path_factory.mktemp("root")
@@ -117,7 +129,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def lab(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A running JupyterLab."""
     from tests.lab import jupyterlab

@@ -238,7 +238,7 @@ class Notebook:
         self.page = self.watched.page
         self.page.goto(f"{lab.url}/lab/tree/{quote(path)}?token={lab.token}&reset")
         ready = "window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
-        self.page.wait_for_function(ready, timeout=60_000)
+        self._wait_on_page(ready, 60)
         self.page.evaluate(PAGE_JS)
         self.page.evaluate("() => lab.panel().revealed")
         self.page.evaluate("() => { jupyterapp.shell.collapseLeft(); lab.listen(); }")
@@ -247,6 +247,10 @@ class Notebook:
         """Shut the kernel down and close the page."""
         self.page.evaluate("() => lab.panel().sessionContext.shutdown()")
         self.page.context.close()
+
+    def _wait_on_page(self, condition: str, seconds: float) -> None:
+        # Left to itself Playwright asks at every frame, and so has the page drawn sixty times a second.
+        self.page.wait_for_function(condition, polling=100, timeout=seconds * 1000)
 
     def command(self, name: str, **arguments: Any) -> None:
         """Execute a command of JupyterLab and wait for it."""
@@ -258,7 +262,7 @@ class Notebook:
 
     def wait_until_run(self, seconds: float) -> None:
         """Wait for what `start_all` began, for an idle kernel, and for the widgets to be there."""
-        self.page.wait_for_function("() => lab.news.ran !== null && lab.idle()", timeout=seconds * 1000)
+        self._wait_on_page("() => lab.news.ran !== null && lab.idle()", seconds)
         self.wait_for(lambda: not self.broken(), 20, complain=False)
 
     def run_all(self, seconds: float = 300) -> None:
@@ -268,7 +272,7 @@ class Notebook:
 
     def wait_idle(self, seconds: float = 60) -> None:
         """Wait until the kernel has nothing to do."""
-        self.page.wait_for_function("() => lab.idle()", timeout=seconds * 1000)
+        self._wait_on_page("() => lab.idle()", seconds)
 
     def wait_for(self, condition: Any, seconds: float, *, complain: bool = True) -> bool:
         """Wait until condition() is true; return whether it is, or raise."""

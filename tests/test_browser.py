@@ -5,8 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-import subprocess
-import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +18,6 @@ from playwright.sync_api import Browser, ElementHandle, Page
 
 from lecture_lib import browser as packing
 from lecture_lib import measures, moon_panels, moon_trials, training
-from tests import lab as labs
 from tests.lab import (
     ROOT,
     Lab,
@@ -265,8 +263,9 @@ class Shown(NamedTuple):
 
 @pytest.fixture(scope="module")
 def shown(root: Path, lab: Lab, chrome: Browser) -> Iterator[Shown]:
-    """A notebook with the moon slider in cell 1, the penalty panel in 2 and one that fails in 3."""
-    write(root / "panels.ipynb", [MODELS, "slider", PENALTY, FAILING])
+    """A notebook with the moon slider in cell 1, the penalty panel in 2, one that fails in 3, the panel of
+    draws in 4 and that of codes, with a model by hand, in 5."""
+    write(root / "panels.ipynb", [MODELS, "slider", PENALTY, FAILING, DRAW, CODE])
     notebook = Notebook(chrome, lab, "panels.ipynb")
     notebook.run_all()
     yield Shown(notebook, json.loads((root / "told.json").read_text()))
@@ -351,17 +350,18 @@ def test_moon_slider_is_readable_in_both_themes(shown: Shown, theme: str) -> Non
     assert [(text, contrast) for text, contrast in told if contrast < 4.5] == []
 
 
-def test_moon_slider_in_an_exported_page_without_a_kernel(tmp_path: Path, chrome: Browser) -> None:
-    path = write(tmp_path / "export.ipynb", [MODELS, "slider"])
-    command = [sys.executable, "-m", "nbconvert", "--to", "html", "--execute", str(path)]
-    command += ["--ExecutePreprocessor.store_widget_state=False"]
-    done = subprocess.run(command, env=labs.environment(tmp_path), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    told = json.loads((tmp_path / "told.json").read_text())
+def test_moon_slider_in_an_exported_page_without_a_kernel(
+    shown: Shown, lab: Lab, chrome: Browser, tmp_path: Path
+) -> None:
+    """As File > Save and Export Notebook As > HTML makes it of the notebook that has been run."""
+    shown.notebook.command("docmanager:save")
+    address = f"{lab.url}/nbconvert/html/panels.ipynb?token={lab.token}"
+    with urllib.request.urlopen(address, timeout=60) as answer:
+        (tmp_path / "panels.html").write_bytes(answer.read())
     watched = watched_page(chrome)
-    watched.page.goto(path.with_suffix(".html").as_uri(), wait_until="domcontentloaded")
+    watched.page.goto((tmp_path / "panels.html").as_uri(), wait_until="domcontentloaded")
     watched.page.wait_for_selector(".moon-slider input[type=range]")
-    check_moons(watched.page, told)
+    check_moons(watched.page, shown.told)
     assert [text for text in watched.console if "ERR_FAILED" not in text] == []
     watched.page.context.close()
 
@@ -455,37 +455,27 @@ def test_error_of_a_panel_shows_in_it_and_goes_again(shown: Shown) -> None:
     assert notebook.problems() == []
 
 
-@pytest.fixture(scope="module")
-def mixtures(root: Path, lab: Lab, chrome: Browser) -> Iterator[Notebook]:
-    """A notebook with the panel of draws in cell 0 and that of codes, with a model by hand, in 1."""
-    write(root / "mixtures.ipynb", [DRAW, CODE])
-    notebook = Notebook(chrome, lab, "mixtures.ipynb")
-    notebook.run_all()
-    yield notebook
-    notebook.close()
-
-
-def test_button_draws_a_hundred_more(mixtures: Notebook) -> None:
-    page = mixtures.page
-    first = settled(mixtures, 0)
-    assert "n = 100, " in alt_of(page, 0)
+def test_button_draws_a_hundred_more(shown: Shown) -> None:
+    notebook, page = shown.notebook, shown.notebook.page
+    first = settled(notebook, 4)
+    assert "n = 100, " in alt_of(page, 4)
     seen = [first]
     for n in (200, 300):
         page.get_by_role("button", name="draw 100", exact=True).click()
-        mixtures.wait_for(lambda n=n: f"n = {n}, " in alt_of(page, 0), 10)
-        seen.append(settled(mixtures, 0))
+        notebook.wait_for(lambda n=n: f"n = {n}, " in alt_of(page, 4), 10)
+        seen.append(settled(notebook, 4))
     assert len({tuple(pictures) for pictures in seen}) == 3
-    assert "n = 300, " in page.evaluate("() => lab.cells()[0].innerText")
-    page.get_by_role("button", name="Reset").first.click()
-    mixtures.wait_for(lambda: settled(mixtures, 0) == first and "n = 100, " in alt_of(page, 0), 10)
-    assert complaints(mixtures) == []
+    assert "n = 300, " in page.evaluate("() => lab.cells()[4].innerText")
+    page.locator(".jp-Cell").nth(4).get_by_role("button", name="Reset").click()
+    notebook.wait_for(lambda: settled(notebook, 4) == first and "n = 100, " in alt_of(page, 4), 10)
+    assert complaints(notebook) == []
 
 
-def test_point_dragged_in_the_picture_moves_both_sliders(mixtures: Notebook) -> None:
-    page = mixtures.page
-    first = settled(mixtures, 1)
+def test_point_dragged_in_the_picture_moves_both_sliders(shown: Shown) -> None:
+    notebook, page = shown.notebook, shown.notebook.page
+    first = settled(notebook, 5)
     handle = page.evaluate_handle(
-        """() => [...lab.cells()[1].querySelectorAll(".jp-OutputArea div")]
+        """() => [...lab.cells()[5].querySelectorAll(".jp-OutputArea div")]
             .find((node) => node.style.cursor === "move")"""
     ).as_element()
     assert handle is not None
@@ -498,28 +488,28 @@ def test_point_dragged_in_the_picture_moves_both_sliders(mixtures: Notebook) -> 
         return box["x"] + (x1 + 1.8) / 3.6 * box["width"], box["y"] + (2.3 - x2) / 3.3 * box["height"]
 
     def stands_at(x1: float, x2: float) -> bool:
-        values = value_of(page, 1, 0), value_of(page, 1, 1)
+        values = value_of(page, 5, 0), value_of(page, 5, 1)
         # a pixel is 0.02 wide, and two digits are shown
         return values == pytest.approx((x1, x2), abs=0.03)
 
     page.mouse.move(*place(-0.5, 0.5))
     page.mouse.down()
-    mixtures.wait_for(lambda: stands_at(-0.5, 0.5), 10)
+    notebook.wait_for(lambda: stands_at(-0.5, 0.5), 10)
     page.mouse.move(*place(0.4, 1.3), steps=5)
-    mixtures.wait_for(lambda: stands_at(0.4, 1.3), 10)
+    notebook.wait_for(lambda: stands_at(0.4, 1.3), 10)
     page.mouse.move(*place(-1.75, 2.2), steps=5)  # beyond the ends of both sliders
-    mixtures.wait_for(lambda: stands_at(-1.6, 1.6), 10)
+    notebook.wait_for(lambda: stands_at(-1.6, 1.6), 10)
     page.mouse.move(*place(-1.0, 0.0), steps=5)
     page.mouse.up()
-    mixtures.wait_for(lambda: stands_at(-1.0, 0.0), 10)
+    notebook.wait_for(lambda: stands_at(-1.0, 0.0), 10)
     page.mouse.move(*place(0.5, 0.5))  # let go: it stays
-    assert settled(mixtures, 1) != first and stands_at(-1.0, 0.0)
-    told = f"At x = ({value_of(page, 1, 0):.2f}, {value_of(page, 1, 1):.2f})"
-    mixtures.wait_for(lambda: told in alt_of(page, 1), 10)
-    assert "cluster 1 with responsibility 1.000" in alt_of(page, 1)
-    page.get_by_role("button", name="Reset").last.click()
-    assert mixtures.at_rest(1, 20, like=first) is not None
-    assert complaints(mixtures) == []
+    assert settled(notebook, 5) != first and stands_at(-1.0, 0.0)
+    told = f"At x = ({value_of(page, 5, 0):.2f}, {value_of(page, 5, 1):.2f})"
+    notebook.wait_for(lambda: told in alt_of(page, 5), 10)
+    assert "cluster 1 with responsibility 1.000" in alt_of(page, 5)
+    page.locator(".jp-Cell").nth(5).get_by_role("button", name="Reset").click()
+    assert notebook.at_rest(5, 20, like=first) is not None
+    assert complaints(notebook) == []
 
 
 # ---------------------------------------------------------------- the kernel

@@ -108,13 +108,14 @@ def test_log_prob_and_responsibilities_are_those_of_scipy(seed: int, k: int, dim
 def test_log_prob_and_responsibilities_are_those_of_scikit_learn(seed: int, k: int, dim: int | None) -> None:
     parameters = random_mixture(seed, k, dim)
     reference = scikit_learn(*parameters)
-    x = np.random.default_rng(8).normal(0, 4, (20, dim or 1))
+    x = np.random.default_rng(8).normal(0, 4, (3, 7) if dim is None else (3, 7, dim))  # as above: compiled
     with jax.enable_x64(True):
         mixture = Mixture(*parameters)
-        ours, shares = (np.asarray(f(mixture, x if dim else x[:, 0])) for f in (log_prob, responsibilities))
+        ours, shares = np.asarray(log_prob(mixture, x)), np.asarray(responsibilities(mixture, x))
+    rows = x.reshape(21, dim or 1)
     # the inverse of a matrix of condition 100, and its factor, lose two digits and two more
-    np.testing.assert_allclose(ours, reference.score_samples(x), rtol=1e-11)
-    np.testing.assert_allclose(shares, reference.predict_proba(x), rtol=1e-9, atol=1e-300)
+    np.testing.assert_allclose(ours.ravel(), reference.score_samples(rows), rtol=1e-11)
+    np.testing.assert_allclose(shares.reshape(21, k), reference.predict_proba(rows), rtol=1e-9, atol=1e-300)
 
 
 @given(st.integers(0, 10**6), st.sampled_from([1, 2, 6]))

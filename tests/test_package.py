@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,36 +101,14 @@ def test_imports_have_no_cycle() -> None:
     assert len(list(graphlib.TopologicalSorter(graph).static_order())) == len(SOURCES)
 
 
-def test_only_the_modules_with_pictures_load_matplotlib_and_widgets() -> None:
+@pytest.fixture(scope="module")
+def told() -> dict[str, Any]:
+    """What a process without sockets tells: what each plain module loads, and how a training went."""
     plain = sorted(
         name for name in SOURCES if name not in WITH_PICTURES and not imports(name) & WITH_PICTURES
     )
     assert set(ORDER) - WITH_PICTURES <= set(plain)
     # Flax loads IPython itself where there is one, so only what comes on top of Flax is ours.
-    code = f"""
-import importlib, sys
-import flax.nnx, jax, optax
-theirs = set(sys.modules)
-for name in {plain!r}:
-    importlib.import_module("lecture_lib." + name)
-    for heavy in ("matplotlib", "ipywidgets", "IPython", "anywidget", "pandas"):
-        assert heavy not in set(sys.modules) - theirs, (name, heavy)
-for heavy in ("matplotlib", "ipywidgets", "anywidget"):
-    assert heavy not in sys.modules, heavy
-"""
-    run(code)
-
-
-@pytest.mark.parametrize("name", sorted(set(ORDER) - WITH_PICTURES))
-def test_modules_without_pictures_name_none(name: str) -> None:
-    for node in ast.walk(ast.parse(SOURCES[name].read_text(encoding="utf-8"))):
-        named = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        named += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        roots = {n.split(".")[0] for n in named}
-        assert not roots & {"matplotlib", "ipywidgets", "IPython", "anywidget", "PIL"}
-
-
-def test_nothing_asks_the_network() -> None:
     code = f"""
 import socket
 
@@ -141,21 +121,47 @@ def refuse(*args, **kwargs):
 
 socket.socket, socket.create_connection, socket.getaddrinfo = Refused, refuse, refuse
 
-import importlib, sys
+import importlib, json, sys
+import flax.nnx, jax, optax
+theirs, heavy = set(sys.modules), dict()
+for name in {plain!r}:
+    importlib.import_module("lecture_lib." + name)
+    ours = set(sys.modules) - theirs
+    heavy[name] = sorted(ours & set(("matplotlib", "ipywidgets", "IPython", "anywidget", "pandas")))
+in_all = sorted(set(sys.modules) & set(("matplotlib", "ipywidgets", "anywidget")))
 for name in {sorted(SOURCES)!r}:
     importlib.import_module("lecture_lib." + name)
 
-import jax
 from flax import nnx
 from lecture_lib import datasets, moon, objectives, training
 from lecture_lib.networks import VAE
 x = datasets.digits("test").images.reshape(-1, 64)
 model = VAE(64, 2, rngs=nnx.Rngs(0))
 fitted = training.fit(model, objectives.negative_elbo, x, key=jax.random.key(0), steps=20, progress=None)
-print(len(fitted.history.loss), moon.render(90.0).shape)
-print(datasets.mnist_splits("no such folder"), "pooch" in sys.modules)
+told = dict(heavy=heavy, in_all=in_all, steps=len(fitted.history.loss), moon=moon.render(90.0).shape)
+told |= dict(splits=datasets.mnist_splits("no such folder"), pooch="pooch" in sys.modules)
+print(json.dumps(told))
 """
-    assert run(code).split() == ["20", "(32,", "32)", "()", "False"]
+    return json.loads(run(code))
+
+
+def test_only_the_modules_with_pictures_load_matplotlib_and_widgets(told: dict[str, Any]) -> None:
+    assert {name: found for name, found in told["heavy"].items() if found} == {}
+    assert told["in_all"] == []
+
+
+@pytest.mark.parametrize("name", sorted(set(ORDER) - WITH_PICTURES))
+def test_modules_without_pictures_name_none(name: str) -> None:
+    for node in ast.walk(ast.parse(SOURCES[name].read_text(encoding="utf-8"))):
+        named = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        named += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        roots = {n.split(".")[0] for n in named}
+        assert not roots & {"matplotlib", "ipywidgets", "IPython", "anywidget", "PIL"}
+
+
+def test_nothing_asks_the_network(told: dict[str, Any]) -> None:
+    assert (told["steps"], told["moon"]) == (20, [32, 32])
+    assert told["splits"] == [] and told["pooch"] is False
 
 
 def test_nobody_calls_what_does() -> None:

@@ -453,12 +453,12 @@ def test_warm_set_up_is_quick() -> None:
 # --- the tests themselves ------------------------------------------------------------------------
 
 
-def test_tests_of_a_notebook_run_in_one_worker() -> None:
+def test_tests_of_a_notebook_or_a_file_run_in_one_worker() -> None:
     browser, stored = "tests/test_browser.py::test_a", "tests/test_notebooks.py::test_b"
     assert group_of(f"{browser}[07_toy_gan.ipynb]") == group_of(f"{stored}[07_toy_gan]") == "07_toy_gan"
     assert group_of(browser) == group_of(f"{browser}[Dark]") == "browser"
-    for single in (stored, "tests/test_moon.py::test_c[01_moon]"):
-        assert group_of(single) == single
+    assert group_of(stored) == stored
+    assert group_of("tests/test_moon.py::test_c[01_moon]") == "tests/test_moon.py"
 
 
 def test_compiled_programs_are_kept_where_that_is_possible_and_wanted(
