@@ -271,7 +271,8 @@ def _run(
         return run_chunk(carry, data, hyper, learning_rate, steps, key, start, stop)
 
     def model_of(state: chunks.State) -> Any:
-        return nnx.merge(static["graphdef"], state.carry.params, state.carry.rest)
+        carry = jax.tree.map(lambda array: array, state.carry)  # else variables are shared, after no step
+        return nnx.merge(static["graphdef"], carry.params, carry.rest)
 
     def after(state: chunks.State) -> None:
         if on_chunk:
