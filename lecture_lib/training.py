@@ -383,9 +383,10 @@ def _gan_chunk(
         def train_d(k: Any, both: Any) -> Any:
             key_rows, key_z = jax.random.split(jax.random.fold_in(key_d, k))
             rows = jax.random.randint(key_rows, (batch_size,), 0, len(data))
-            return game.discriminator_step(both[0], data[rows], key_z, rate=rates[1], penalty=penalty)
+            state, said = game.discriminator_step(both[0], data[rows], key_z, rate=rates[1], penalty=penalty)
+            return state, jax.tree.map(lambda a, like: a.astype(like.dtype), said, nothing)
 
-        nothing = adversarial.Said(*jnp.zeros(3, data.dtype))
+        nothing = adversarial.Said(*jnp.zeros(3))  # whatever the data's dtype: weights and z have their own
         state, of_d = jax.lax.fori_loop(0, d_steps, train_d, (state, nothing))
         state, of_g = game.generator_step(state, batch_size, key_g, rate=rates[0])
         return state, (of_d, of_g)
