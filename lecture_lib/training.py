@@ -474,6 +474,8 @@ def fit_gan(
         progress=progress,
     )
 
+    after(end)  # an interruption may have come between the last chunk and its call
+
     def snapshot(step: int, state: adversarial.State) -> Snapshot:
         return Snapshot(step, game.model(state), game.generator_of(state.averaged), state)
 
