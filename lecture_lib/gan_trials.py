@@ -225,7 +225,8 @@ def _drift(
     samples: int,
 ) -> Any:
     key_z, key_noise, key_steps = jax.random.split(key, 3)
-    codes = jax.random.normal(key_z, (samples, LATENT))
+    latent = game.generator_of(state.generator).latent
+    codes = jax.random.normal(key_z, (samples, latent))
     noise = jax.random.uniform(key_noise, (200, real.shape[1]))
 
     def look(state: adversarial.State) -> Any:
@@ -237,7 +238,7 @@ def _drift(
         return objectives.non_saturating(game.discriminator_of(d)(game.generator_of(g)(z)))
 
     def step(state: adversarial.State, key: Any) -> Any:
-        z = jax.random.normal(key, (64, LATENT))
+        z = jax.random.normal(key, (64, latent))
         for_g, for_d = jax.grad(loss, (0, 1))(state.generator, state.discriminator, z)
         g, g_moments = game.update(for_g, state.generator_moments, state.generator, RATE)
         d, d_moments = game.update(for_d, state.discriminator_moments, state.discriminator, RATE)
@@ -272,7 +273,8 @@ def shares(game: adversarial.Game, state: adversarial.State, *, key: PRNGKeyArra
         key: For the codes.
         n: How many codes.
     """
-    z = jax.random.normal(key, (checks.whole("n", n, low=1), LATENT))
+    latent = game.generator_of(state.generator).latent
+    z = jax.random.normal(key, (checks.whole("n", n, low=1), latent))
 
     def logits(g: Any, d: Any) -> Any:
         return game.discriminator_of(d)(game.generator_of(g)(z))
