@@ -127,7 +127,7 @@ def worth(classifier: Pipeline, x: Float[Any, "n pixels"]) -> Worth:
         x: The samples, shape (n, 64).
     """
     p = classifier.predict_proba(np.asarray(x))
-    shares = np.bincount(p.argmax(axis=1), minlength=CLASSES) / len(p)
+    shares = np.bincount(classifier.classes_[p.argmax(axis=1)], minlength=CLASSES) / len(p)
     return Worth(float(p.max(axis=1).mean()), measures.inception_score(p), shares)
 
 
@@ -138,8 +138,8 @@ def worth(classifier: Pipeline, x: Float[Any, "n pixels"]) -> Worth:
 def pull(discriminator: Discriminator, x: Float[Any, "n pixels"]) -> Float[Any, "n pixels"]:
     """What a step of G is told of each picture: minus the gradient of -log D(x) by its pixels.
 
-    Positive where D asks for more light. The whole gradient of G's parameters is this one (its negative)
-    carried on through G.
+    Positive where D asks for more light. The whole gradient of G's parameters is the negative of this one,
+    shared out over the n pictures and carried on through G.
 
     Args:
         discriminator: D, by its logits.
@@ -166,7 +166,7 @@ class Drift(NamedTuple):
     noise: Float[np.ndarray, " steps+1"]
     """The mean of what it says of pictures of uniform noise."""
     bias: Float[np.ndarray, " steps+1"]
-    """The gradient of G's loss by D's last bias, on these codes."""
+    """The gradient of G's loss by D's last bias, on these codes: -mean(1 - D)."""
 
 
 def drift(
@@ -179,7 +179,7 @@ def drift(
     key: PRNGKeyArray,
     samples: int = 24,
 ) -> Drift:
-    """Let G's loss change parameters of D, too.
+    """Let G's loss change parameters of D, too: `objectives.non_saturating`, whatever G has learned from.
 
     Args:
         game: The rules.
