@@ -156,7 +156,7 @@ class Adam:
 
 
 def test_steps_of_a_linear_gan_are_those_written_out() -> None:
-    """G(z) = z A + c and D(x) = x w + b, with all derivatives by hand; three steps of D, two of G, in turn."""
+    """G(z) = z A + c and D(x) = x w + b, with all derivatives by hand; three steps of D, two of G."""
     rng = np.random.default_rng(1)
     a, c, w, b = rng.normal(size=(2, 3)), rng.normal(size=3), rng.normal(size=3), 0.3
     gan = GAN(Generator(2, 3, (), squash=None, rngs=nnx.Rngs(0)), Discriminator(3, (), rngs=nnx.Rngs(0)))

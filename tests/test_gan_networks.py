@@ -116,11 +116,11 @@ def test_inputs_that_do_not_fit() -> None:
         gan.generator(jnp.ones((3, 4)))
     with pytest.raises(ValueError, match=r"^x has shape \(3, 2\); expected \(\.\.\., 4\)"):
         gan.discriminator(jnp.ones((3, 2)))
-    with pytest.raises(TypeError, match="^x has dtype int32; expected floating-point numbers"):
+    with pytest.raises(TypeError, match=r"^x has dtype int32; expected floating-point numbers"):
         gan.discriminator(jnp.ones((3, 4), int))
-    with pytest.raises(TypeError, match="^z has dtype int32"):
+    with pytest.raises(TypeError, match=r"^z has dtype int32"):
         gan.generator(jnp.ones((3, 2), int))
-    with pytest.raises(ValueError, match="^n is 0; expected at least 1"):
+    with pytest.raises(ValueError, match=r"^n is 0; expected at least 1"):
         gan.generator.sample(jax.random.key(0), 0)
     with pytest.raises(TypeError, match=r"^n is 2\.0"):
         gan.generator.sample(jax.random.key(0), 2.0)  # type: ignore[arg-type]
@@ -128,5 +128,5 @@ def test_inputs_that_do_not_fit() -> None:
         lambda: Generator(0, 4, rngs=nnx.Rngs(0)),
         lambda: Discriminator(4, (0,), rngs=nnx.Rngs(0)),
     ):
-        with pytest.raises(ValueError, match="^sizes is 0"):
+        with pytest.raises(ValueError, match=r"^sizes is 0"):
             build()
