@@ -62,11 +62,11 @@ class Game:
 
     def generator_of(self, params: Any) -> Generator:
         """G with these parameters: those of `State.generator` or of `State.averaged`."""
-        return nnx.merge(self.generator, params)
+        return nnx.merge(self.generator, _own(params))
 
     def discriminator_of(self, params: Any) -> Discriminator:
         """D with these parameters."""
-        return nnx.merge(self.discriminator, params)
+        return nnx.merge(self.discriminator, _own(params))
 
     def discriminator_step(
         self, state: State, x: Float[Array, "batch pixels"], key: PRNGKeyArray, *, rate: Any, penalty: Any
@@ -124,6 +124,11 @@ class Game:
         return optax.apply_updates(params, jax.tree.map(lambda u: -rate * u, updates)), moments
 
 
+def _own(params: Any) -> Any:
+    """The same arrays in variables of their own: a change to one model in place is seen in no other."""
+    return jax.tree.map(lambda array: array, params)
+
+
 def start(
     gan: GAN,
     losses: GANLosses = objectives.NON_SATURATING,
@@ -140,6 +145,7 @@ def start(
     graphs, params = zip(
         *(nnx.split(player, nnx.Param) for player in (gan.generator, gan.discriminator)), strict=True
     )
+    params = tuple(_own(these) for these in params)
     moments = [transform.init(these) for these in params]
     game = Game(graphs[0], graphs[1], losses, transform)
     return game, State(params[0], params[1], params[0], moments[0], moments[1], jnp.asarray(0))

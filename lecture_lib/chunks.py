@@ -112,8 +112,9 @@ def run(
                 waited = time.perf_counter() - began
                 _stop_if_diverged(losses(told), state.done, last)
                 last = losses(told)[..., -1]
+                cut = stop - state.done < length  # says nothing of how long a whole one takes
                 state = State(carry, stop, (*state.pieces, told))
-                if chunk is None and waited < _SECONDS / 2:
+                if chunk is None and not cut and waited < _SECONDS / 2:
                     length = min(2 * length, LONGEST)
                 elif chunk is None and waited > 2 * _SECONDS:
                     length = max(length // 2, 1)

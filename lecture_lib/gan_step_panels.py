@@ -15,6 +15,8 @@ from lecture_lib.style_trials import Digits
 from lecture_lib.training import FittedGAN
 
 _FOLLOWED, _SHOWN_STEPS, _ASKED = 8, 30, 60
+_REMEMBERED = 50
+"""Presses; each holds both players and their moments, 2 MB."""
 
 
 class Round(NamedTuple):
@@ -77,7 +79,7 @@ def step_panel(fitted: FittedGAN, seen: Digits, new: Digits, *, start: int = 4) 
     played: dict[Any, tuple[adversarial.State, np.ndarray]] = {}
 
     def play(place: int, log: tuple[tuple[str, float], ...]) -> tuple[adversarial.State, np.ndarray]:
-        """The state after these steps; what was played before is remembered, so that a press costs one."""
+        """The state after these steps; the last presses are remembered, so that one costs its own steps."""
         known = len(log)
         while known and (place, log[:known]) not in played:
             known -= 1
@@ -91,7 +93,10 @@ def step_panel(fitted: FittedGAN, seen: Digits, new: Digits, *, start: int = 4) 
             state = (of_d if who == "D" else of_g)(state, i, rate)
             now = [float(p.mean()) for p in look(state)[1:]]
             course = np.append(course, [now], axis=0)
-            played[place, log[: i + 1]] = state, course
+        if log:
+            played[place, log] = state, course
+        while len(played) > _REMEMBERED:
+            del played[next(iter(played))]
         return state, course
 
     fig, axes = figures.figure(8, 5.6, nrows=3, height_ratios=[1.15, 1, 1.25])

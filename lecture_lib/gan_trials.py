@@ -127,7 +127,7 @@ def worth(classifier: Pipeline, x: Float[Any, "n pixels"]) -> Worth:
         x: The samples, shape (n, 64).
     """
     p = classifier.predict_proba(np.asarray(x))
-    shares = np.bincount(p.argmax(axis=1), minlength=CLASSES) / len(p)
+    shares = np.bincount(classifier.classes_[p.argmax(axis=1)], minlength=CLASSES) / len(p)
     return Worth(float(p.max(axis=1).mean()), measures.inception_score(p), shares)
 
 
@@ -138,8 +138,8 @@ def worth(classifier: Pipeline, x: Float[Any, "n pixels"]) -> Worth:
 def pull(discriminator: Discriminator, x: Float[Any, "n pixels"]) -> Float[Any, "n pixels"]:
     """What a step of G is told of each picture: minus the gradient of -log D(x) by its pixels.
 
-    Positive where D asks for more light. The whole gradient of G's parameters is this one (its negative)
-    carried on through G.
+    Positive where D asks for more light. The whole gradient of G's parameters is the negative of this one,
+    shared out over the n pictures and carried on through G.
 
     Args:
         discriminator: D, by its logits.
@@ -166,7 +166,7 @@ class Drift(NamedTuple):
     noise: Float[np.ndarray, " steps+1"]
     """The mean of what it says of pictures of uniform noise."""
     bias: Float[np.ndarray, " steps+1"]
-    """The gradient of G's loss by D's last bias, on these codes."""
+    """The gradient of G's loss by D's last bias, on these codes: -mean(1 - D)."""
 
 
 def drift(
@@ -179,7 +179,7 @@ def drift(
     key: PRNGKeyArray,
     samples: int = 24,
 ) -> Drift:
-    """Let G's loss change parameters of D, too.
+    """Let G's loss change parameters of D, too: `objectives.non_saturating`, whatever G has learned from.
 
     Args:
         game: The rules.
@@ -225,7 +225,8 @@ def _drift(
     samples: int,
 ) -> Any:
     key_z, key_noise, key_steps = jax.random.split(key, 3)
-    codes = jax.random.normal(key_z, (samples, LATENT))
+    latent = game.generator_of(state.generator).latent
+    codes = jax.random.normal(key_z, (samples, latent))
     noise = jax.random.uniform(key_noise, (200, real.shape[1]))
 
     def look(state: adversarial.State) -> Any:
@@ -237,7 +238,7 @@ def _drift(
         return objectives.non_saturating(game.discriminator_of(d)(game.generator_of(g)(z)))
 
     def step(state: adversarial.State, key: Any) -> Any:
-        z = jax.random.normal(key, (64, LATENT))
+        z = jax.random.normal(key, (64, latent))
         for_g, for_d = jax.grad(loss, (0, 1))(state.generator, state.discriminator, z)
         g, g_moments = game.update(for_g, state.generator_moments, state.generator, RATE)
         d, d_moments = game.update(for_d, state.discriminator_moments, state.discriminator, RATE)
@@ -272,7 +273,8 @@ def shares(game: adversarial.Game, state: adversarial.State, *, key: PRNGKeyArra
         key: For the codes.
         n: How many codes.
     """
-    z = jax.random.normal(key, (checks.whole("n", n, low=1), LATENT))
+    latent = game.generator_of(state.generator).latent
+    z = jax.random.normal(key, (checks.whole("n", n, low=1), latent))
 
     def logits(g: Any, d: Any) -> Any:
         return game.discriminator_of(d)(game.generator_of(g)(z))

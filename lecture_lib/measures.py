@@ -301,5 +301,5 @@ def inception_score(probabilities: Any) -> float:
             f"probabilities has values down to {p.min():.3g} and sums of rows off 1 by {off:.3g}; "
             "expected probabilities of classes, row by row"
         )
-    gap = special.rel_entr(p, p.mean(axis=0))  # p log(p / mean), and 0 where p is 0
-    return float(np.exp(gap.sum(axis=1).mean()))
+    # the mean KL is what the entropy of the mean exceeds the mean entropy by: no number is divided by another
+    return float(np.exp(special.entr(p.mean(axis=0)).sum() - special.entr(p).sum(axis=1).mean()))

@@ -271,7 +271,8 @@ def _run(
         return run_chunk(carry, data, hyper, learning_rate, steps, key, start, stop)
 
     def model_of(state: chunks.State) -> Any:
-        return nnx.merge(static["graphdef"], state.carry.params, state.carry.rest)
+        carry = jax.tree.map(lambda array: array, state.carry)  # else variables are shared, after no step
+        return nnx.merge(static["graphdef"], carry.params, carry.rest)
 
     def after(state: chunks.State) -> None:
         if on_chunk:
@@ -382,9 +383,10 @@ def _gan_chunk(
         def train_d(k: Any, both: Any) -> Any:
             key_rows, key_z = jax.random.split(jax.random.fold_in(key_d, k))
             rows = jax.random.randint(key_rows, (batch_size,), 0, len(data))
-            return game.discriminator_step(both[0], data[rows], key_z, rate=rates[1], penalty=penalty)
+            state, said = game.discriminator_step(both[0], data[rows], key_z, rate=rates[1], penalty=penalty)
+            return state, jax.tree.map(lambda a, like: a.astype(like.dtype), said, nothing)
 
-        nothing = adversarial.Said(*jnp.zeros(3, data.dtype))
+        nothing = adversarial.Said(*jnp.zeros(3))  # whatever the data's dtype: weights and z have their own
         state, of_d = jax.lax.fori_loop(0, d_steps, train_d, (state, nothing))
         state, of_g = game.generator_step(state, batch_size, key_g, rate=rates[0])
         return state, (of_d, of_g)
@@ -471,6 +473,8 @@ def fit_gan(
         chunk=chunk,
         progress=progress,
     )
+
+    after(end)  # an interruption may have come between the last chunk and its call
 
     def snapshot(step: int, state: adversarial.State) -> Snapshot:
         return Snapshot(step, game.model(state), game.generator_of(state.averaged), state)
