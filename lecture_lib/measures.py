@@ -5,7 +5,7 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import integrate, ndimage, stats
+from scipy import integrate, ndimage, optimize, stats
 
 from lecture_lib import checks, moon
 
@@ -200,6 +200,76 @@ def _zoom(n: int) -> np.ndarray:
 def _thickness(fine: np.ndarray, level: float) -> float:
     inside = fine > level
     return float(4 * (ndimage.distance_transform_edt(inside)[inside].mean() - 0.5) / _FINER)
+
+
+def sharpness(images: Any) -> np.ndarray:
+    """How sharp each picture is: the root mean square of its spatial frequency, in radians a pixel.
+
+    The root of sum |gradient|^2 / sum brightness^2, with black beyond the edge and the gradient as differences
+    of neighbours. By Parseval's theorem that is the mean square frequency, each weighted by its energy. Making
+    a picture brighter by a factor, or moving it, changes nothing. A line whose profile is a Gaussian of standard
+    deviation s pixels has sharpness 1 / (sqrt(2) s), and blur by sigma makes that s into sqrt(s^2 + sigma^2)
+    (s of about 1 and more; finer lines are told apart less well by differences of neighbours). A wide stroke
+    is not as sharp as a narrow one, so compare pictures with strokes of one width.
+
+    Args:
+        images: Brightness at least 0, shape (..., height, width).
+
+    Returns:
+        Shape (...), above 0 and at most sqrt(8).
+
+    Raises:
+        ValueError: A picture is black all over, or has negative or non-finite values.
+    """
+    ink = _pictures(images)
+    around = np.pad(ink, [(0, 0)] * (ink.ndim - 2) + [(1, 1), (1, 1)])
+    energy = (ink**2).sum(axis=(-2, -1))
+    if not (energy > 0).all():
+        raise ValueError("images has a picture that is black all over; it has no sharpness")
+    slopes = sum((np.diff(around, axis=axis) ** 2).sum(axis=(-2, -1)) for axis in (-2, -1))
+    return np.sqrt(slopes / energy)
+
+
+def blurred(images: Any, sigma: float) -> np.ndarray:
+    """Pictures after a Gaussian blur, black beyond the edge.
+
+    Args:
+        images: Brightness at least 0, shape (..., height, width).
+        sigma: Standard deviation of the blur, pixels, at least 0.
+
+    Raises:
+        ValueError: Negative or non-finite values.
+    """
+    ink = _pictures(images)
+    if not 0 <= sigma < math.inf:
+        raise ValueError(f"sigma is {sigma}; expected a number of at least 0")
+    return ndimage.gaussian_filter(ink, sigma, mode="constant", axes=(-2, -1))
+
+
+def blur_between(sharp: Any, soft: Any, *, most: float = 4.0) -> float:
+    """How far pictures have to be blurred to be, in the mean, as sharp as others.
+
+    Args:
+        sharp: Pictures to be blurred, shape (n, height, width).
+        soft: Pictures to be like, shape (m, height, width).
+        most: The largest blur that is tried, pixels.
+
+    Returns:
+        The standard deviation of the blur in pixels; 0 if `sharp` is no sharper than `soft`.
+
+    Raises:
+        ValueError: Even a blur of `most` leaves them sharper; or as for `sharpness`.
+    """
+    goal = float(sharpness(soft).mean())
+
+    def gap(sigma: float) -> float:
+        return float(sharpness(blurred(sharp, sigma)).mean()) - goal
+
+    if gap(0.0) <= 0:
+        return 0.0
+    if gap(most) > 0:
+        raise ValueError(f"most is {most}: blurred that far, `sharp` is still sharper than `soft`")
+    return float(optimize.brentq(gap, 0.0, most, xtol=1e-4))
 
 
 def ink(images: Any) -> np.ndarray:

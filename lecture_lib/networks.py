@@ -208,7 +208,8 @@ class VAE(nnx.Module):
         likelihood: "gaussian": p(x|z) = N(decoder(z), noise_sd^2 I); "bernoulli": each pixel is 1 with
             probability sigmoid(decoder(z)).
         noise_sd: Gaussian only: the standard deviation of a pixel given z, above 0, in units of
-            brightness; "learned" makes it one trained parameter, which starts at 1.
+            brightness; "learned" makes it one trained parameter.
+        noise_start: Where a learned noise_sd starts, above 0; see `ConditionalVAE`.
         steepness: Of the decoder; see `Decoder`.
         rngs: Source of the initial weights.
 
@@ -225,6 +226,7 @@ class VAE(nnx.Module):
         activation: Activation = nnx.tanh,
         likelihood: Likelihood = "gaussian",
         noise_sd: Float[ArrayLike, ""] | Literal["learned"] = 1.0,
+        noise_start: float = 1.0,
         steepness: float | None = None,
         rngs: nnx.Rngs,
     ):
@@ -234,7 +236,7 @@ class VAE(nnx.Module):
         self.decoder = Decoder(
             latent, pixels, hidden[::-1], activation=activation, steepness=steepness, rngs=rngs
         )
-        self.noise_log_var = _noise(noise_sd)
+        self.noise_log_var = _noise(noise_sd, noise_start)
 
     def __call__(self, x: Float[Array, "batch pixels"], *, key: PRNGKeyArray) -> Float[Array, "batch pixels"]:
         """Encode, draw z from q(z|x), decode."""
