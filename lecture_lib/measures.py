@@ -230,6 +230,30 @@ def sharpness(images: Any) -> np.ndarray:
     return np.sqrt(slopes / energy)
 
 
+def greyness(images: Any) -> np.ndarray:
+    """How much of each picture is neither black nor white: sum 4 x (1 - x) / sum x over its pixels.
+
+    0 for a picture of black and white only. Laying two such pictures over each other, half and half, raises it,
+    as blur does; unlike `sharpness` it does change with the brightness.
+
+    Args:
+        images: Brightness in [0, 1], shape (..., height, width).
+
+    Returns:
+        Shape (...), at least 0 and below 4.
+
+    Raises:
+        ValueError: A picture is black all over, or has values outside [0, 1].
+    """
+    ink = _pictures(images)
+    if (ink > 1).any():
+        raise ValueError(f"images has values up to {ink.max():.3g}; expected brightness in [0, 1]")
+    total = ink.sum(axis=(-2, -1))
+    if not (total > 0).all():
+        raise ValueError("images has a picture that is black all over; it has no greyness")
+    return (4 * ink * (1 - ink)).sum(axis=(-2, -1)) / total
+
+
 def blurred(images: Any, sigma: float) -> np.ndarray:
     """Pictures after a Gaussian blur, black beyond the edge.
 

@@ -291,7 +291,7 @@ class Preference(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """"first" or "second" if the interval of that one's share lies above one half, or "undecided"."""
+        """ "first" or "second" if the interval of that one's share lies above one half, or "undecided"."""
         if self.interval[0] > 0.5:
             return "first"
         return "second" if _interval(self.second, self.n)[0] > 0.5 else "undecided"
