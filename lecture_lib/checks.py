@@ -65,6 +65,13 @@ def positive(name: str, value: Any) -> None:
         raise ValueError(f"{name} is {value}; expected a number above 0")
 
 
+def at_least_zero(name: str, value: Any) -> None:
+    """Raise ValueError unless every number in `value` is finite and not below zero (not while traced)."""
+    finite(name, value)
+    if not is_traced(value) and not np.all(np.asarray(value) >= 0):
+        raise ValueError(f"{name} is {value}; expected a number of at least 0")
+
+
 def last_axis(name: str, value: Any, size: int) -> None:
     """Raise ValueError unless `value` has shape (..., size)."""
     shape = tuple(np.shape(value))

@@ -1,4 +1,4 @@
-"""What pictures are made of: a panel of sparse combinations, and curves of the explained energy (notebook 05)."""
+"""What pictures are made of: the panel of sparse combinations of notebook 05, and its curves."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple

@@ -1,8 +1,8 @@
 """What a picture is made of: the best non-negative combination of a few pictures of a database.
 
 The k pictures are found greedily, one after the other, since there are too many sets of k to try them all:
-orthogonal matching pursuit (Pati, Rezaiifar and Krishnaprasad 1993) whose weights may not be negative (Bruckstein,
-Elad and Zibulevsky 2008). For k = 2 all pairs can be tried; see `best_pairs`.
+orthogonal matching pursuit (Pati, Rezaiifar and Krishnaprasad 1993) whose weights may not be negative
+(Bruckstein, Elad and Zibulevsky 2008). For k = 2 all pairs can be tried; see `best_pairs`.
 """
 
 from typing import Any, NamedTuple
@@ -92,8 +92,8 @@ def pursue(database: Any, x: Any, k: int) -> list[Combination]:
 def best_pairs(database: Any, pictures: Any) -> list[Combination]:
     """The best non-negative combination of at most two pictures, for each of some: all pairs are tried.
 
-    In closed form: with u_i the cosine of x and picture i, times |x|, and c that of pictures i and j, the pair
-    explains the energy (u_i^2 + u_j^2 - 2 c u_i u_j) / (1 - c^2), if u_i > c u_j and u_j > c u_i; else one of
+    In closed form: with u_i the cosine of x and picture i, times |x|, and c that of both pictures, they
+    explain the energy (u_i^2 + u_j^2 - 2 c u_i u_j) / (1 - c^2), if u_i > c u_j and u_j > c u_i; else one of
     its weights would be negative, and the other picture does as well alone.
 
     Args:

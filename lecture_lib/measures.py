@@ -5,7 +5,7 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import integrate, ndimage, optimize, stats
+from scipy import integrate, ndimage, special, stats
 
 from lecture_lib import checks, moon
 
@@ -148,7 +148,7 @@ def slant(images: Any) -> np.ndarray:
         ValueError: A picture is black all over, flat (all its ink in one row), or has negative or non-finite
             values.
     """
-    ink = _pictures(images)
+    ink = checked_pictures(images)
     flat = (ink > 0).any(axis=-1).sum(axis=-1) < 2
     if flat.any():
         first = tuple(int(i) for i in np.argwhere(flat)[0])
@@ -179,12 +179,12 @@ def thickness(images: Any) -> np.ndarray:
     Raises:
         ValueError: A picture is black all over, or has negative or non-finite values.
     """
-    ink = _pictures(images)
+    ink = checked_pictures(images)
     flat = ink.reshape(-1, *ink.shape[-2:])
     if not (flat.max(axis=(1, 2)) > 0).all():
         raise ValueError("images has a picture that is black all over; it has no thickness")
     # the zoom is linear and the same along both axes, so it is a matrix from the left and from the right
-    side = [_zoom(n + 2) for n in flat.shape[1:]]
+    side = [cubic_zoom(n + 2, _FINER) for n in flat.shape[1:]]
     # half of the picture's own maximum: of the finer one, which overshoots, it would be more
     both = zip(np.pad(flat, ((0, 0), (1, 1), (1, 1))), flat.max(axis=(1, 2)) / 2, strict=True)
     widths = [_thickness(side[0] @ picture @ side[1].T, level) for picture, level in both]
@@ -192,108 +192,20 @@ def thickness(images: Any) -> np.ndarray:
 
 
 @functools.cache
-def _zoom(n: int) -> np.ndarray:
-    """Cubic interpolation of n values onto a grid _FINER times as fine, shape (_FINER * n, n)."""
-    return ndimage.zoom(np.eye(n), (_FINER, 1), order=3, mode="grid-constant", grid_mode=True)
+def cubic_zoom(n: int, factor: int) -> np.ndarray:
+    """Cubic interpolation of n values, 0 beyond them, onto a grid `factor` times as fine: (factor * n, n).
+
+    SciPy's zoom is linear and goes one axis at a time: a picture is made finer by this matrix from the left
+    and from the right, which is many times as fast.
+    """
+    matrix = ndimage.zoom(np.eye(n), (factor, 1), order=3, mode="grid-constant", grid_mode=True)
+    matrix.flags.writeable = False  # it is cached
+    return matrix
 
 
 def _thickness(fine: np.ndarray, level: float) -> float:
     inside = fine > level
     return float(4 * (ndimage.distance_transform_edt(inside)[inside].mean() - 0.5) / _FINER)
-
-
-def sharpness(images: Any) -> np.ndarray:
-    """How sharp each picture is: the root mean square of its spatial frequency, in radians a pixel.
-
-    The root of sum |gradient|^2 / sum brightness^2, with black beyond the edge and the gradient as differences
-    of neighbours. By Parseval's theorem that is the mean square frequency, each weighted by its energy. Making
-    a picture brighter by a factor, or moving it, changes nothing. A line whose profile is a Gaussian of standard
-    deviation s pixels has sharpness 1 / (sqrt(2) s), and blur by sigma makes that s into sqrt(s^2 + sigma^2)
-    (s of about 1 and more; finer lines are told apart less well by differences of neighbours). A wide stroke
-    is not as sharp as a narrow one, so compare pictures with strokes of one width.
-
-    Args:
-        images: Brightness at least 0, shape (..., height, width).
-
-    Returns:
-        Shape (...), above 0 and at most sqrt(8).
-
-    Raises:
-        ValueError: A picture is black all over, or has negative or non-finite values.
-    """
-    ink = _pictures(images)
-    around = np.pad(ink, [(0, 0)] * (ink.ndim - 2) + [(1, 1), (1, 1)])
-    energy = (ink**2).sum(axis=(-2, -1))
-    if not (energy > 0).all():
-        raise ValueError("images has a picture that is black all over; it has no sharpness")
-    slopes = sum((np.diff(around, axis=axis) ** 2).sum(axis=(-2, -1)) for axis in (-2, -1))
-    return np.sqrt(slopes / energy)
-
-
-def greyness(images: Any) -> np.ndarray:
-    """How much of each picture is neither black nor white: sum 4 x (1 - x) / sum x over its pixels.
-
-    0 for a picture of black and white only. Laying two such pictures over each other, half and half, raises it,
-    as blur does; unlike `sharpness` it does change with the brightness.
-
-    Args:
-        images: Brightness in [0, 1], shape (..., height, width).
-
-    Returns:
-        Shape (...), at least 0 and below 4.
-
-    Raises:
-        ValueError: A picture is black all over, or has values outside [0, 1].
-    """
-    ink = _pictures(images)
-    if (ink > 1).any():
-        raise ValueError(f"images has values up to {ink.max():.3g}; expected brightness in [0, 1]")
-    total = ink.sum(axis=(-2, -1))
-    if not (total > 0).all():
-        raise ValueError("images has a picture that is black all over; it has no greyness")
-    return (4 * ink * (1 - ink)).sum(axis=(-2, -1)) / total
-
-
-def blurred(images: Any, sigma: float) -> np.ndarray:
-    """Pictures after a Gaussian blur, black beyond the edge.
-
-    Args:
-        images: Brightness at least 0, shape (..., height, width).
-        sigma: Standard deviation of the blur, pixels, at least 0.
-
-    Raises:
-        ValueError: Negative or non-finite values.
-    """
-    ink = _pictures(images)
-    if not 0 <= sigma < math.inf:
-        raise ValueError(f"sigma is {sigma}; expected a number of at least 0")
-    return ndimage.gaussian_filter(ink, sigma, mode="constant", axes=(-2, -1))
-
-
-def blur_between(sharp: Any, soft: Any, *, most: float = 4.0) -> float:
-    """How far pictures have to be blurred to be, in the mean, as sharp as others.
-
-    Args:
-        sharp: Pictures to be blurred, shape (n, height, width).
-        soft: Pictures to be like, shape (m, height, width).
-        most: The largest blur that is tried, pixels.
-
-    Returns:
-        The standard deviation of the blur in pixels; 0 if `sharp` is no sharper than `soft`.
-
-    Raises:
-        ValueError: Even a blur of `most` leaves them sharper; or as for `sharpness`.
-    """
-    goal = float(sharpness(soft).mean())
-
-    def gap(sigma: float) -> float:
-        return float(sharpness(blurred(sharp, sigma)).mean()) - goal
-
-    if gap(0.0) <= 0:
-        return 0.0
-    if gap(most) > 0:
-        raise ValueError(f"most is {most}: blurred that far, `sharp` is still sharper than `soft`")
-    return float(optimize.brentq(gap, 0.0, most, xtol=1e-4))
 
 
 def ink(images: Any) -> np.ndarray:
@@ -305,7 +217,7 @@ def ink(images: Any) -> np.ndarray:
     Raises:
         ValueError: Negative or non-finite values.
     """
-    return _pictures(images).mean(axis=(-2, -1))
+    return checked_pictures(images).mean(axis=(-2, -1))
 
 
 def within_class_correlation(a: Any, b: Any, labels: Any) -> float:
@@ -356,7 +268,8 @@ def _centred(labels: Any, **values: Any) -> list[np.ndarray]:
     return found
 
 
-def _pictures(images: Any) -> np.ndarray:
+def checked_pictures(images: Any) -> np.ndarray:
+    """Give images of shape (..., height, width) in float64; ValueError unless finite and at least 0."""
     pictures = np.asarray(images, np.float64)
     if pictures.ndim < 2 or min(pictures.shape[-2:]) < 2:
         raise ValueError(f"images has shape {pictures.shape}; expected (..., height, width)")
@@ -364,3 +277,30 @@ def _pictures(images: Any) -> np.ndarray:
     if (pictures < 0).any():
         raise ValueError(f"images has values down to {pictures.min():.3g}; expected brightness of at least 0")
     return pictures
+
+
+def inception_score(probabilities: Any) -> float:
+    """How sure a classifier is of each sample, and how evenly it spreads them: from 1 to K, the classes.
+
+    exp of the mean of KL(p(y|x) || p(y)), with p(y) the mean over the samples (Salimans and others 2016). 1:
+    it says the same of all. K: it is sure of each, and all classes are equally frequent. Each sample of a
+    class may be the same picture: it does not look at the variety within a class.
+
+    Args:
+        probabilities: Shape (samples, classes); rows sum to 1.
+
+    Raises:
+        ValueError: The shape differs, a number is below 0, or a row does not sum to 1 within 1e-4.
+    """
+    p = np.asarray(probabilities, np.float64)
+    if p.ndim != 2 or not p.size:
+        raise ValueError(f"probabilities has shape {p.shape}; expected (samples, classes), both at least 1")
+    checks.finite("probabilities", p)
+    off = np.abs(p.sum(axis=1) - 1).max()
+    if (p < 0).any() or off > 1e-4:
+        raise ValueError(
+            f"probabilities has values down to {p.min():.3g} and sums of rows off 1 by {off:.3g}; "
+            "expected probabilities of classes, row by row"
+        )
+    gap = special.rel_entr(p, p.mean(axis=0))  # p log(p / mean), and 0 where p is 0
+    return float(np.exp(gap.sum(axis=1).mean()))

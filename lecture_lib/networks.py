@@ -1,4 +1,4 @@
-"""The networks of the lecture as Flax NNX modules: encoder, decoder, auto-encoder, VAE, conditional VAE.
+"""The networks of the lecture as Flax NNX modules: encoder, decoder, auto-encoder, (conditional) VAE, GAN.
 
 Images enter and leave as flat vectors, shape (batch, pixels). Each module is a plain multi-layer
 perceptron, so that a student can read it in a minute.
@@ -404,3 +404,87 @@ class ConditionalVAE(nnx.Module):
         n = len(z)
         labels = jnp.tile(jnp.arange(self.classes), n)
         return self.write(jnp.repeat(z, self.classes, axis=0), labels).reshape(n, self.classes, self.pixels)
+
+
+def _leaky_relu(x: Array) -> Array:
+    """max(x, 0.2 x): unlike plain ReLU it lets a gradient through everywhere, and G lives on D's gradient."""
+    return nnx.leaky_relu(x, 0.2)
+
+
+class Generator(nnx.Module):
+    """G: z ~ N(0, I) -> x. A VAE's decoder without the rest of the VAE (lecture slide "The evolution").
+
+    Args:
+        latent: Length of z.
+        pixels: Length of x.
+        hidden: Widths of the hidden layers.
+        activation: Between the layers.
+        squash: After the last layer: the sigmoid keeps pixels in (0, 1); None leaves numbers as they are.
+        rngs: Source of the initial weights.
+    """
+
+    def __init__(
+        self,
+        latent: int,
+        pixels: int,
+        hidden: Sequence[int] = (64,),
+        *,
+        activation: Activation = _leaky_relu,
+        squash: Activation | None = nnx.sigmoid,
+        rngs: nnx.Rngs,
+    ):
+        self.latent, self.pixels, self.squash = latent, pixels, squash
+        self.decoder = Decoder(latent, pixels, hidden, activation=activation, rngs=rngs)
+
+    def __call__(self, z: Float[Array, "batch latent"]) -> Float[Array, "batch pixels"]:
+        """The picture of each z."""
+        x = self.decoder(z)
+        return x if self.squash is None else self.squash(x)
+
+    def sample(self, key: PRNGKeyArray, n: int) -> Float[Array, "n pixels"]:
+        """Pictures of n draws z ~ N(0, I)."""
+        return self(jax.random.normal(key, (checks.whole("n", n, low=1), self.latent)))
+
+
+class Discriminator(nnx.Module):
+    """D: x -> the *logit* of "x is real": its probability is sigmoid(D(x)).
+
+    Args:
+        pixels: Length of x.
+        hidden: Widths of the hidden layers.
+        activation: Between the layers.
+        rngs: Source of the initial weights.
+    """
+
+    def __init__(
+        self,
+        pixels: int,
+        hidden: Sequence[int] = (64,),
+        *,
+        activation: Activation = _leaky_relu,
+        rngs: nnx.Rngs,
+    ):
+        self.pixels = pixels
+        self.layers = mlp([pixels, *hidden, 1], activation, rngs)
+
+    def __call__(self, x: Float[Array, "batch pixels"]) -> Float[Array, " batch"]:
+        """The logit of each picture."""
+        checks.floating("x", x)
+        checks.last_axis("x", x, self.pixels)
+        return self.layers(x)[..., 0]
+
+
+class GAN(nnx.Module):
+    """Two players: a generator and a discriminator of what it makes.
+
+    Raises:
+        ValueError: The discriminator does not take what the generator makes.
+    """
+
+    def __init__(self, generator: Generator, discriminator: Discriminator):
+        if generator.pixels != discriminator.pixels:
+            raise ValueError(
+                f"generator makes x of length {generator.pixels}, discriminator takes "
+                f"{discriminator.pixels}; expected the same"
+            )
+        self.generator, self.discriminator = generator, discriminator

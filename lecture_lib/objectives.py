@@ -5,6 +5,7 @@ over pixels and latent dimensions and kept apart for each x; a loss is the mean 
 no hidden weight: `beta` is 1 unless the caller says otherwise.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -14,7 +15,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from lecture_lib import checks, gaussians
 from lecture_lib.gaussians import InfiniteMixture
-from lecture_lib.networks import VAE, Autoencoder, ConditionalVAE
+from lecture_lib.networks import VAE, Autoencoder, ConditionalVAE, Discriminator
 
 
 class ELBO(NamedTuple):
@@ -187,3 +188,106 @@ def negative_log_likelihood(
     No bound and no draw of z: `key` is not used; `fit` hands one to every loss. For a 1-D z.
     """
     return -model.log_prob(x, rule=model.prior.training_rule()).mean(), {}
+
+
+# --- GAN --------------------------------------------------------------------------------------
+
+# All are written on logits: log D = log sigmoid(logit) never meets log(0), which log(sigmoid(...)) does.
+
+
+def cross_entropy(real: Float[ArrayLike, " batch"], fake: Float[ArrayLike, " batch"]) -> Float[Array, ""]:
+    """D's loss: -mean log D(x) - mean log(1 - D(G(z))), in nats; 2 log 2 where D says 1/2 to all.
+
+    Goodfellow and others 2014, algorithm 1: of a classifier that is to say 1 to real, 0 to generated x.
+
+    Args:
+        real: Logits of real x, shape (batch,).
+        fake: Logits of generated x, shape (batch,).
+    """
+    _logits(real=real, fake=fake)
+    return jnp.mean(jax.nn.softplus(-jnp.asarray(real))) + jnp.mean(jax.nn.softplus(jnp.asarray(fake)))
+
+
+def non_saturating(fake: Float[ArrayLike, " batch"]) -> Float[Array, ""]:
+    """G's loss: -mean log D(G(z)), in nats; log 2 at D = 1/2 (Goodfellow and others 2014, section 3).
+
+    Its derivative by a logit is -(1 - D): strongest where D sees through G.
+
+    Args:
+        fake: Logits of generated x, shape (batch,).
+    """
+    _logits(fake=fake)
+    return jnp.mean(jax.nn.softplus(-jnp.asarray(fake)))
+
+
+def minimax(fake: Float[ArrayLike, " batch"]) -> Float[Array, ""]:
+    """G's loss of the zero-sum game: mean log(1 - D(G(z))), in nats; -log 2 at D = 1/2.
+
+    Goodfellow and others 2014, eq. 1. Its derivative by a logit is -D: none where D sees through G.
+
+    Args:
+        fake: Logits of generated x, shape (batch,).
+    """
+    _logits(fake=fake)
+    return -jnp.mean(jax.nn.softplus(jnp.asarray(fake)))
+
+
+def least_squares_discriminator(
+    real: Float[ArrayLike, " batch"], fake: Float[ArrayLike, " batch"]
+) -> Float[Array, ""]:
+    """D's loss: (mean (s(x) - 1)^2 + mean s(G(z))^2) / 2; 1/4 at s = 1/2 (Mao and others 2017, eq. 9).
+
+    The score s is the network's output itself, with no sigmoid: 1 stands for real, 0 for generated.
+
+    Args:
+        real: Scores of real x, shape (batch,).
+        fake: Scores of generated x, shape (batch,).
+    """
+    _logits(real=real, fake=fake)
+    return (jnp.mean((jnp.asarray(real) - 1) ** 2) + jnp.mean(jnp.asarray(fake) ** 2)) / 2
+
+
+def least_squares_generator(fake: Float[ArrayLike, " batch"]) -> Float[Array, ""]:
+    """G's loss: mean (s(G(z)) - 1)^2 / 2; 1/8 at s = 1/2 (Mao and others 2017, eq. 9).
+
+    Args:
+        fake: Scores of generated x, shape (batch,); see `least_squares_discriminator`.
+    """
+    _logits(fake=fake)
+    return jnp.mean((jnp.asarray(fake) - 1) ** 2) / 2
+
+
+def _logits(**logits: Float[ArrayLike, " batch"]) -> None:
+    for name, value in logits.items():
+        checks.floating(name, value)
+        checks.finite(name, value)
+        if not jnp.size(value):
+            raise ValueError(f"{name} is empty; expected at least one logit")
+
+
+def r1_penalty(discriminator: Discriminator, x: Float[Array, "batch pixels"]) -> Float[Array, ""]:
+    """Half the mean squared gradient of D's logit at real x: mean |grad_x D(x)|^2 / 2.
+
+    R1 of Mescheder, Geiger and Nowozin 2018, eq. 9, without its weight gamma. It keeps D from becoming steep
+    around the data, where G would otherwise be thrown about.
+
+    Args:
+        discriminator: D, by its logits.
+        x: Real pictures, shape (batch, pixels).
+    """
+    slope = jax.grad(lambda x: discriminator(x).sum())(x)
+    return jnp.sum(slope**2, axis=-1).mean() / 2
+
+
+class GANLosses(NamedTuple):
+    """What the two players minimise, by D's outputs."""
+
+    discriminator: Callable[[Float[Array, " batch"], Float[Array, " batch"]], Float[Array, ""]]
+    """discriminator(real, fake)."""
+    generator: Callable[[Float[Array, " batch"]], Float[Array, ""]]
+    """generator(fake)."""
+
+
+NON_SATURATING = GANLosses(cross_entropy, non_saturating)
+MINIMAX = GANLosses(cross_entropy, minimax)
+LEAST_SQUARES = GANLosses(least_squares_discriminator, least_squares_generator)

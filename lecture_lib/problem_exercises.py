@@ -5,34 +5,32 @@ from typing import Any
 
 import numpy as np
 
-from lecture_lib import combinations, measures, problem_trials, strokes
+from lecture_lib import blur, combinations, judging, problem_trials, strokes
 from lecture_lib.answers import NotYetError, as_array, exercise
-from lecture_lib.problem_trials import Judge
+from lecture_lib.judging import Judge
 
 
 @exercise
 def check_best_guess(function: Any) -> str:
-    """function(pictures, p): the y of least expected squared error if picture i comes with probability p[i]."""
+    """function(pictures, p): the y of least expected squared error if picture i has probability p[i]."""
     pictures = np.random.default_rng(0).uniform(size=(4, 6))
     p = np.array([0.5, 0.3, 0.15, 0.05])
     value = as_array(function(pictures, p), (6,))
     if np.allclose(value, pictures.mean(axis=0)):
         raise NotYetError("That is the plain mean: a picture that comes more often has to count for more.")
     if np.allclose(value, pictures[0]):
-        raise NotYetError(
-            "That is the most likely picture; it is right least often by a little, not on average."
-        )
+        raise NotYetError("That is the likeliest picture: where another one comes, it is far off.")
     if not np.allclose(value, p @ pictures):
         cost, least = (float(p @ ((pictures - y) ** 2).sum(axis=1)) for y in (value, p @ pictures))
         raise NotYetError(
-            f"Its expected squared error is {cost:.3f}; {least:.3f} is possible. Set the derivative by y to 0."
+            f"Its expected squared error is {cost:.3f}; {least:.3f} is possible. Set the derivative to 0."
         )
     return "The expected picture, whether or not it looks like any of those that may come."
 
 
 @exercise
 def check_explained(function: Any) -> str:
-    """function(x, pictures, weights): the share of the energy of x that sum_j weights[j] pictures[j] explains."""
+    """function(x, pictures, weights): the share of the energy of x that the weighted sum explains."""
     rng = np.random.default_rng(1)
     x, pictures, weights = rng.uniform(size=9), rng.uniform(size=(2, 9)), np.array([0.7, 0.2])
     value = float(as_array(function(x, pictures, weights), ()))
@@ -52,14 +50,14 @@ def check_explained(function: Any) -> str:
 
 @exercise
 def check_sharpness(function: Any) -> str:
-    """function(picture): root of (sum of squared differences of neighbours / sum of squares), black outside."""
+    """function(picture): root of (squared differences of neighbours / squares), black outside."""
     picture = strokes.as_mnist(strokes.example(2), width=2.5)
     value = float(as_array(function(picture), ()))
     if not np.isclose(float(as_array(function(picture / 2), ())), value, rtol=1e-6):
         raise NotYetError(
             "Half as bright it should be as sharp as before: divide by something that halves, too."
         )
-    right = float(measures.sharpness(picture))
+    right = float(blur.sharpness(picture))
     if np.isclose(value, right**2, rtol=1e-4):
         raise NotYetError("The root is missing: as it stands the unit is radians a pixel, squared.")
     if np.isclose(value, right / np.sqrt(2), rtol=1e-4):
@@ -84,7 +82,7 @@ def check_pixel(judges: Mapping[str, Judge], seven: Any, place: Any) -> str:
     if (near > 0).any():
         raise NotYetError("It touches the ink, corners included; a stray pixel is asked for.")
     name, judge = next(iter(judges.items()))
-    map_ = problem_trials.maps({name: judge}, picture)[name]
+    map_ = judging.maps({name: judge}, picture)[name]
     tail, here = map_[problem_trials.tail_pixel(picture)], map_[row, column]
     if here <= tail:
         raise NotYetError(

@@ -1,4 +1,4 @@
-"""The panels of notebook 05: a 7 to break, where each judge minds a pixel, two plausible pictures."""
+"""The panels of notebook 05 with a 7: one to break, and maps of where each judge minds a pixel."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.calibration import CalibratedClassifierCV
 
-from lecture_lib import figures, moon, problem_trials
-from lecture_lib.figures import BLUE, FAINT, GREEN, INK, ORANGE, PAPER, PURPLE, SKY, Drawing
-from lecture_lib.panels import Kept, Panel, Place, Press, choice, slider, whole_slider
-from lecture_lib.problem_trials import Judge
+from lecture_lib import figures, judging, problem_trials
+from lecture_lib.figures import FAINT, GREEN, ORANGE, PAPER, PURPLE, SKY, Drawing
+from lecture_lib.judging import Judge
+from lecture_lib.panels import Kept, Panel, Place, Press, choice, whole_slider
 
 AS_WRITTEN, TAIL, STRAY = "as written", "one pixel more at the tail", "one stray pixel"
 _LEAST, _MOST = -100.0, 20.0
@@ -87,7 +87,7 @@ def seven_panel(
     if not 1 <= len(judges) <= 4:
         raise ValueError(f"judges has {len(judges)} entries; expected 1 to 4")
     names = list(judges)
-    read = problem_trials.class_judge(machine, 7)
+    read = judging.class_judge(machine, 7)
     edits = problem_trials.edited(sevens)
     before = np.stack([judges[name](sevens) for name in names])
     marks = [np.stack([judges[name](x) for name in names]) - before for x in (edits.tails, edits.strays)]
@@ -263,7 +263,7 @@ def maps_panel(judges: Mapping[str, Judge], sevens: Any, *, start: int = 0) -> P
 
     def compute(which: int) -> Minded:
         picture = sevens[which].reshape(8, 8)
-        found = problem_trials.maps(judges, picture)
+        found = judging.maps(judges, picture)
         return Minded(
             which, picture, found, problem_trials.tail_pixel(picture), problem_trials.stray_pixel(picture)
         )
@@ -286,103 +286,10 @@ def maps_panel(judges: Mapping[str, Judge], sevens: Any, *, start: int = 0) -> P
 
     def alt(what: Minded) -> str:
         return (
-            f"Seven number {what.which} and a map for each judge of what it thinks of full ink on each blank "
-            f"pixel, in nats: least, most, and how many other pixels it minds more than the tail's. {say(what)}."
+            f"Seven number {what.which}, and for each judge a map of what it thinks of full ink on each blank "
+            "pixel: least and most, in nats, and the share of pixels that it minds more than the tail's. "
+            f"{say(what)}."
         )
 
     controls = {"which": whole_slider("which seven of the new writers", start, 0, len(sevens) - 1)}
     return Panel(compute, Drawing(fig, [*rasters, *dots], update, alt), controls, describe=say)
-
-
-# --- two plausible pictures ---------------------------------------------------------------------
-
-
-class Guessed(NamedTuple):
-    """What the panel of the mean draws."""
-
-    share: float
-    """Probability of the second picture."""
-    mix: float
-    """How much of the second picture is in the answer."""
-    answer: np.ndarray
-    error: float
-    """Expected squared error of the answer, summed over pixels."""
-    mean_error: float
-    """That of the mean, the least there is."""
-    first_error: float
-    """That of answering with the first picture."""
-    second_error: float
-
-
-@figures.styled
-def mean_panel(*, phases: tuple[float, float] = (0.0, 90.0), size: int = 32) -> Panel:
-    """Two moons may come, and one picture has to be the answer: its expected squared error.
-
-    Args:
-        phases: Phase angles of the two moons, degrees.
-        size: Height and width of a picture.
-    """
-    one, two = (np.asarray(moon.render(phase, size), np.float64) for phase in phases)
-    gap = float(np.sum((one - two) ** 2))
-    fig, axes = figures.figure(8, 2.9, ncols=4, width_ratios=[1, 1, 1, 2.2])
-    pictures = []
-    for ax, title in zip(axes[:3], ["first picture", "second picture", "your answer"], strict=True):
-        ax.set(xticks=[], yticks=[], title=title)
-        pictures.append(ax.imshow(one, cmap="gray", vmin=0, vmax=1))
-    pictures[1].set_data(two)
-    share_text = [ax.text(0.5, -0.12, "", transform=ax.transAxes, ha="center") for ax in axes[:3]]
-    right = axes[3]
-    mixes = np.linspace(0, 1, 101)
-    (line,) = right.plot([], [], color=BLUE, label="expected squared error")
-    (ends,) = right.plot([], [], "s", color=PURPLE, ms=7, label="one of the two pictures")
-    (best,) = right.plot([], [], "D", color=GREEN, ms=8, label="their mean")
-    (mine,) = right.plot([], [], "*", color=ORANGE, ms=15, mec=INK, label="your answer")
-    right.set(xlim=(-0.04, 1.04), ylim=(-0.03 * gap, 1.45 * gap))
-    right.set(xlabel="share of the second picture in the answer", ylabel="sum over pixels")
-    right.set(title="What an answer costs")
-    right.legend(loc="upper center", ncols=2, fontsize=8, columnspacing=1)
-
-    def errors(share: float, mix: Any) -> Any:
-        answer = [(1 - m) * one + m * two for m in np.atleast_1d(mix)]
-        costs = [(1 - share) * np.sum((one - y) ** 2) + share * np.sum((two - y) ** 2) for y in answer]
-        return np.array(costs)
-
-    def compute(share: float, mix: float) -> Guessed:
-        found = errors(share, [mix, share, 0.0, 1.0])
-        return Guessed(share, mix, (1 - mix) * one + mix * two, *(float(value) for value in found))
-
-    def update(what: Guessed) -> None:
-        pictures[2].set_data(what.answer)
-        for text, told in zip(
-            share_text,
-            (
-                f"P = {1 - what.share:.2f}",
-                f"P = {what.share:.2f}",
-                f"{what.mix:.0%} of the second",
-            ),
-            strict=True,
-        ):
-            text.set_text(told)
-        line.set_data(mixes, errors(what.share, mixes))
-        ends.set_data([0, 1], [what.first_error, what.second_error])
-        best.set_data([what.share], [what.mean_error])
-        mine.set_data([what.mix], [what.error])
-
-    def say(what: Guessed) -> str:
-        return (
-            f"your answer {what.error:.1f} | the mean {what.mean_error:.1f} | the first picture "
-            f"{what.first_error:.1f} | the second {what.second_error:.1f}"
-        )
-
-    def alt(what: Guessed) -> str:
-        return (
-            f"Two moons that come with probability {1 - what.share:.2f} and {what.share:.2f}, an answer with "
-            f"{what.mix:.0%} of the second, and a parabola of the expected squared error: {say(what)}."
-        )
-
-    controls = {
-        "share": slider("probability of the second picture", 0.5, 0, 1, 0.01),
-        "mix": slider("share of the second in your answer", 0.0, 0, 1, 0.01),
-    }
-    moving = [pictures[2], *share_text, line, ends, best, mine]
-    return Panel(compute, Drawing(fig, moving, update, alt), controls, describe=say)

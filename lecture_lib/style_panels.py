@@ -9,35 +9,16 @@ import numpy as np
 from jaxtyping import Float
 
 from lecture_lib import figures, measures, style_trials
+from lecture_lib.digit_pictures import INK_LOOK, LOOKS, blank, shown
 from lecture_lib.figures import BLUE, FAINT, GREEN, INK, ORANGE, PURPLE, Drawing
 from lecture_lib.networks import ConditionalVAE
 from lecture_lib.panels import Panel, choice, choice_slider, slider, whole_slider
 from lecture_lib.style_trials import Digits, Effects, Verdict
 
-INK_LOOK, RAW = "as ink", "raw pixels"
-_LOOKS = [INK_LOOK, RAW]
-
-
-def _shown(images: Any, look: str) -> np.ndarray:
-    """8x8 pictures for the eye: as ink, or blown up with every pixel to be seen."""
-    images = np.asarray(images).reshape(-1, 8, 8)
-    if look == INK_LOOK:
-        return figures.as_ink(images)
-    around = np.pad(images, ((0, 0), (1, 1), (1, 1)))
-    return np.kron(around, np.ones((1, 12, 12)))
-
 
 def _check_size(new: Digits) -> None:
     if new.size != 8:
         raise ValueError(f"new has pictures of {new.size} x {new.size}; expected 8 x 8")
-
-
-def _blank(axes: Any, title: str = "") -> Any:
-    """An empty picture in axes without ticks; the artist, whose data are then set."""
-    axes.set(xticks=[], yticks=[], title=title)
-    for side in axes.spines.values():
-        side.set_visible(False)
-    return axes.imshow(np.zeros((120, 120)), cmap="gray", vmin=0, vmax=1)
 
 
 def _leave_room(fig: Any, share: float) -> None:
@@ -59,7 +40,7 @@ def _digits_on(fig: Any, rows: int) -> list[Any]:
         row, column = divmod(digit, columns)
         left, bottom = 0.03 * width + column * step, 0.3 + (rows - 1 - row) * (side + 0.3)
         axes = fig.add_axes((left / width, bottom / height, side / width, side / height))
-        found.append(_blank(axes))
+        found.append(blank(axes))
         axes.set_xlabel(str(digit), labelpad=2)
     return found
 
@@ -102,7 +83,7 @@ def board_panel(model: ConditionalVAE, effects: Effects, new: Digits, *, start: 
     styles = np.asarray(style_trials.styles(model, new.x, new.labels))
     fig, (left, middle) = figures.figure(8, 6.0, ncols=2, width_ratios=[1, 2.6])
     _leave_room(fig, 0.6)
-    source = _blank(left, "Written by a new hand")
+    source = blank(left, "Written by a new hand")
     k = np.arange(model.latent)
     middle.axhline(0, color=FAINT, lw=1)
     for edge in (-2, 2):
@@ -124,11 +105,11 @@ def board_panel(model: ConditionalVAE, effects: Effects, new: Digits, *, start: 
         return Board(source, int(new.labels[which]), z, moved, written.reshape(10, 8, 8), look)
 
     def update(what: Board) -> None:
-        source.set_data(_shown(what.source, what.look)[0])
+        source.set_data(shown(what.source, what.look)[0])
         for bar, value in zip(bars, what.z - what.moved, strict=True):
             bar.set_height(value)
         marks.set_ydata(what.z)
-        for picture, image in zip(pictures, _shown(what.written, what.look), strict=True):
+        for picture, image in zip(pictures, shown(what.written, what.look), strict=True):
             picture.set_data(image)
 
     def say(what: Board) -> str:
@@ -152,7 +133,7 @@ def board_panel(model: ConditionalVAE, effects: Effects, new: Digits, *, start: 
         for i, (name, unit) in enumerate(zip(names, units, strict=True))
     }
     controls["which"] = whole_slider("which digit of the new writers", start, 0, len(new.x) - 1)
-    controls["look"] = choice("shown", INK_LOOK, _LOOKS)
+    controls["look"] = choice("shown", INK_LOOK, LOOKS)
     moving = [source, *bars, marks, *pictures]
     return Panel(compute, Drawing(fig, moving, update, alt), controls, side_by_side=True, describe=say)
 
@@ -196,11 +177,11 @@ def morph_panel(model: ConditionalVAE, new: Digits, *, start: tuple[int, int] = 
     fig, axes = figures.figure(8, 3.5, ncols=3)
     _leave_room(fig, 0.37)
     titles = ("First writer", "Between them", "Second writer")
-    first, between, second = (_blank(a, title) for a, title in zip(axes, titles, strict=True))
+    first, between, second = (blank(a, title) for a, title in zip(axes, titles, strict=True))
     pictures = []
     for i in range(9):
         small = fig.add_axes((0.05 + 0.1 * i, 0.13, 0.095, 0.22))
-        pictures.append(_blank(small))
+        pictures.append(blank(small))
         small.set_xlabel(f"{_STEPS[i]:.3g}", labelpad=2)
     marker_axes = fig.add_axes((0.05, 0.0, 0.9, 0.05))
     marker_axes.set(xlim=(-0.0475 / 0.8, 0.8525 / 0.8), ylim=(0, 1))  # 0 and 1 under the outer pictures
@@ -220,8 +201,8 @@ def morph_panel(model: ConditionalVAE, new: Digits, *, start: tuple[int, int] = 
         )
 
     def update(what: Morph) -> None:
-        shown = _shown([*what.ends, what.here, *what.row], what.look)
-        for picture, image in zip((first, second, between, *pictures), shown, strict=True):
+        seen = shown([*what.ends, what.here, *what.row], what.look)
+        for picture, image in zip((first, second, between, *pictures), seen, strict=True):
             picture.set_data(image)
         marker.set_data([what.share], [0.5])
 
@@ -244,7 +225,7 @@ def morph_panel(model: ConditionalVAE, new: Digits, *, start: tuple[int, int] = 
         "digit": whole_slider("digit that is written", 4, 0, 9),
         "a": whole_slider("first digit of the new writers", start[0], 0, last),
         "b": whole_slider("second digit of the new writers", start[1], 0, last),
-        "look": choice("shown", INK_LOOK, _LOOKS),
+        "look": choice("shown", INK_LOOK, LOOKS),
     }
     moving = [first, between, second, *pictures, marker]
     return Panel(compute, Drawing(fig, moving, update, alt), controls, describe=say)
@@ -332,7 +313,7 @@ def beta_panel(
         line.set_data([what.beta] * 2, [-0.25, 1.05])
         k = betas.index(what.beta)
         dot.set_data([styles[k]], [faithful[k]])
-        for picture, image in zip(pictures, _shown(what.written, what.look), strict=True):
+        for picture, image in zip(pictures, shown(what.written, what.look), strict=True):
             picture.set_data(image)
 
     def say(what: Traded) -> str:
@@ -352,6 +333,6 @@ def beta_panel(
     controls = {
         "beta": choice_slider("β, the weight of the KL", betas[len(betas) // 2], betas),
         "which": whole_slider("which digit of the new writers", start, 0, len(new.x) - 1),
-        "look": choice("shown", INK_LOOK, _LOOKS),
+        "look": choice("shown", INK_LOOK, LOOKS),
     }
     return Panel(compute, Drawing(fig, [line, dot, *pictures], update, alt), controls, describe=say)

@@ -1,9 +1,6 @@
-"""`fit`: training in compiled chunks of steps, with progress, interruption and divergence looked after."""
+"""`fit`, `fit_many` and `fit_gan`: training in compiled chunks of steps, looked after by `chunks`."""
 
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -12,10 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jaxtyping import PRNGKeyArray
-from tqdm.std import tqdm
+from jax.typing import ArrayLike
+from jaxtyping import Float, PRNGKeyArray
 
-from lecture_lib import checks
+from lecture_lib import adversarial, checks, chunks
+from lecture_lib.networks import GAN, Generator
+from lecture_lib.objectives import NON_SATURATING, GANLosses
 
 M = TypeVar("M", bound=nnx.Module)
 Loss = Callable[..., tuple[Any, dict[str, Any]]]
@@ -25,9 +24,6 @@ Schedule = Callable[[Any], Any]
 
 ADAM = optax.scale_by_adam()
 """Adam (Kingma and Ba 2015) without its learning rate. One object, shared: a fresh one recompiles."""
-
-LONGEST_CHUNK = 2000
-_CHUNK_SECONDS = 0.15
 
 
 def constant(fraction: Any) -> Any:
@@ -115,7 +111,7 @@ def _step(
 
 @partial(
     jax.jit,
-    static_argnames=("graphdef", "loss", "transform", "schedule", "batch_size", "longest", "many"),
+    static_argnames=("graphdef", "loss", "transform", "schedule", "batch_size", "many"),
 )
 def _chunk(
     carry: _Carry,
@@ -132,27 +128,13 @@ def _chunk(
     transform: optax.GradientTransformation,
     schedule: Schedule,
     batch_size: int | None,
-    longest: int,
     many: bool,
 ) -> tuple[_Carry, tuple[Any, dict[str, Any]]]:
-    """Steps start to stop - 1; start and stop are traced, so that every chunk length is the same program.
-
-    A `lax.scan` has its length compiled in, and XLA fuses a scan of one step otherwise than one of fifty:
-    the last bits of the result would then depend on where the chunks end. With `many` there is a leading axis
-    of models, which a `vmap` takes side by side.
-    """
+    """Steps start to stop - 1; with `many` a `vmap` takes the models of a leading axis side by side."""
     step = partial(_step, graphdef, loss, transform, schedule, batch_size, data)
 
     def run(carry: _Carry, hyper: dict[str, Any], key: PRNGKeyArray) -> Any:
-        like = jax.eval_shape(step, hyper, rate, steps, key, carry, start)[1]
-        rows = jax.tree.map(lambda leaf: jnp.zeros((longest, *leaf.shape), leaf.dtype), like)
-
-        def body(i: Any, both: Any) -> Any:
-            carry, rows = both
-            carry, row = step(hyper, rate, steps, key, carry, i)
-            return carry, jax.tree.map(lambda all_, one: all_.at[i - start].set(one), rows, row)
-
-        return jax.lax.fori_loop(start, stop, body, (carry, rows))
+        return chunks.scan(partial(step, hyper, rate, steps, key), carry, start, stop)
 
     return (jax.vmap(run) if many else run)(carry, hyper, key)
 
@@ -191,7 +173,7 @@ def fit(
         hyper: Numbers handed to the loss by name; they can change without a new compilation.
         on_chunk: Called between chunks with a `Progress`, say to redraw a figure. The next chunk is already
             running meanwhile.
-        chunk: Steps in a chunk, from 1 to `LONGEST_CHUNK`; None picks a length of about 0.15 s.
+        chunk: Steps in a chunk, from 1 to `chunks.LONGEST`; None picks a length of about 0.15 s.
         progress: Label of the progress bar on standard output; None shows none.
 
     Returns:
@@ -266,14 +248,6 @@ def fit_many(
     )
 
 
-class _State(NamedTuple):
-    """All that an interruption must not tear apart: replaced whole, never in parts."""
-
-    carry: _Carry
-    done: int
-    pieces: tuple[tuple[np.ndarray, dict[str, np.ndarray]], ...]
-
-
 def _run(
     carry: _Carry,
     static: dict[str, Any],
@@ -287,50 +261,32 @@ def _run(
     chunk: int | None,
     progress: str | None,
 ) -> Any:
-    checks.whole("steps", steps, low=0)
     checks.positive("learning_rate", learning_rate)
-    if chunk is not None:
-        checks.whole("chunk", chunk, low=1, high=LONGEST_CHUNK)
     data = jax.tree.map(jnp.asarray, data)
     _check_data(data, batch_size)
-    run_chunk = partial(_chunk, batch_size=batch_size, longest=LONGEST_CHUNK, **static)
+    run_chunk = partial(_chunk, batch_size=batch_size, **static)
     runs = key.shape if static["many"] else ()
-    length = chunk or 16
-    state, interrupted = _State(carry, 0, ()), False
 
-    def dispatch(state: _State) -> tuple[int, Any]:
-        stop = min(state.done + length, steps)
-        args = (state.carry, data, hyper, learning_rate, steps, key, state.done, stop)
-        return stop, run_chunk(*args)
+    def advance(carry: _Carry, start: int, stop: int) -> Any:
+        return run_chunk(carry, data, hyper, learning_rate, steps, key, start, stop)
 
-    def model_of(state: _State) -> Any:
+    def model_of(state: chunks.State) -> Any:
         return nnx.merge(static["graphdef"], state.carry.params, state.carry.rest)
 
-    with _bar(progress, steps) as show:
-        try:
-            waiting = dispatch(state) if steps else None
-            while waiting:
-                stop, (carry, rows) = waiting
-                began = time.perf_counter()
-                losses, metrics = jax.tree.map(lambda a, n=stop - state.done: np.asarray(a)[..., :n], rows)
-                waited = time.perf_counter() - began
-                _stop_if_diverged(losses, state)
-                state = _State(carry, stop, (*state.pieces, (losses, metrics)))
-                if chunk is None and waited < _CHUNK_SECONDS / 2:
-                    length = min(2 * length, LONGEST_CHUNK)
-                elif chunk is None and waited > 2 * _CHUNK_SECONDS:
-                    length = max(length // 2, 1)
-                waiting = dispatch(state) if stop < steps else None
-                show(stop, float(losses[..., -1].mean()))
-                if on_chunk:
-                    history = _history(state, runs)
-                    on_chunk(Progress(stop, steps, history, partial(model_of, state)))
-        except KeyboardInterrupt:
-            interrupted = state.done < steps
-    if interrupted:
-        print(f"Interrupted after step {state.done} of {steps}: the model keeps what it has learned so far.")
-    elif not all(np.isfinite(leaf).all() for leaf in map(np.asarray, jax.tree.leaves(state.carry.params))):
-        raise FloatingPointError(_diverged(state.done - 1, _last_finite(state), "the weights are"))
+    def after(state: chunks.State) -> None:
+        if on_chunk:
+            on_chunk(Progress(state.done, steps, _history(state, runs), partial(model_of, state)))
+
+    state, interrupted = chunks.run(
+        carry,
+        advance,
+        steps=steps,
+        losses=lambda rows: rows[0],
+        weights=lambda carry: carry.params,
+        after=after,
+        chunk=chunk,
+        progress=progress,
+    )
     return Fitted(model_of(state), _history(state, runs), interrupted)
 
 
@@ -353,50 +309,181 @@ def _check_data(data: Any, batch_size: int | None) -> None:
             )
 
 
-def _stop_if_diverged(losses: np.ndarray, state: _State) -> None:
-    bad = ~np.isfinite(losses)
-    if not bad.any():
-        return
-    column = int(np.argmax(np.atleast_2d(bad).any(axis=0)))
-    before = losses[..., column - 1] if column else _last_finite(state)
-    run = ""
-    if losses.ndim > 1:
-        which = int(np.argmax(bad[:, column]))
-        run, before = f" of run {which}", None if before is None else before[which]
-    raise FloatingPointError(_diverged(state.done + column, before, f"the loss{run} is"))
-
-
-def _last_finite(state: _State) -> Any:
-    return state.pieces[-1][0][..., -1] if state.pieces else None
-
-
-def _diverged(step: int, before: Any, what: str) -> str:
-    last = (
-        "there was no finite loss before it"
-        if before is None
-        else f"the last finite loss was {np.mean(before):.6g}"
-    )
-    return f"training diverged: {what} not finite at step {step}; {last}. Try a smaller learning rate."
-
-
-def _history(state: _State, runs: tuple[int, ...]) -> History:
+def _history(state: chunks.State, runs: tuple[int, ...]) -> History:
     if not state.pieces:
         return History(np.arange(0), np.zeros((*runs, 0), np.float32), {})
-    losses, metrics = jax.tree.map(lambda *parts: np.concatenate(parts, axis=-1), *state.pieces)
+    losses, metrics = state.rows()
     return History(np.arange(state.done), losses, metrics)
 
 
-@contextmanager
-def _bar(label: str | None, steps: int) -> Iterator[Callable[[int, float], None]]:
-    """A text progress bar: no widget, so that it works in any front end and nothing is left to go stale."""
-    if label is None or not steps:
-        yield lambda step, loss: None
-        return
-    layout = "{desc} |{bar:30}| {n_fmt}/{total_fmt} steps, {elapsed}{postfix}"
-    with tqdm(total=steps, desc=label, bar_format=layout, file=sys.stdout, mininterval=0.1) as bar:
+# --- GAN --------------------------------------------------------------------------------------
 
-        def show(step: int, loss: float) -> None:
-            bar.set_postfix_str(f"loss {loss:.4g}", refresh=False)
-            bar.update(step - bar.n)
 
-        yield show
+class GANHistory(NamedTuple):
+    """What happened at each step; every array has shape (steps run,)."""
+
+    step: np.ndarray
+    """0, 1, 2, ...: the number of steps of G made before."""
+    discriminator_loss: np.ndarray
+    """D's loss before its last update in this step, with the penalty."""
+    generator_loss: np.ndarray
+    """G's loss before its update."""
+    real: np.ndarray
+    """Mean probability that D gave to real x, before that update."""
+    fake: np.ndarray
+    """The same for generated x."""
+
+
+class Snapshot(NamedTuple):
+    """The game after some steps."""
+
+    step: int
+    gan: GAN
+    """Both players."""
+    averaged: Generator
+    """The generator with the running mean of its parameters; see `adversarial.State`."""
+    state: adversarial.State
+    """All of it, to go on from."""
+
+
+class FittedGAN(NamedTuple):
+    """What `fit_gan` returns."""
+
+    last: Snapshot
+    """The trained players; those handed in are left as they were."""
+    snapshots: tuple[Snapshot, ...]
+    """The game after the steps that were asked for, as far as training came."""
+    history: GANHistory
+    game: adversarial.Game
+    """The rules, to go on with."""
+    interrupted: bool
+    """Whether training was interrupted before its last step."""
+
+
+@partial(jax.jit, static_argnames=("game", "batch_size"))
+def _gan_chunk(
+    state: adversarial.State,
+    data: Any,
+    rates: Any,
+    d_steps: Any,
+    penalty: Any,
+    key: PRNGKeyArray,
+    start: Any,
+    stop: Any,
+    *,
+    game: adversarial.Game,
+    batch_size: int,
+) -> tuple[adversarial.State, tuple[adversarial.Said, adversarial.Said]]:
+    """Steps start to stop - 1: in each, `d_steps` updates of D and one of G."""
+
+    def step(state: adversarial.State, i: Any) -> Any:
+        key_d, key_g = jax.random.split(jax.random.fold_in(key, i))
+
+        def train_d(k: Any, both: Any) -> Any:
+            key_rows, key_z = jax.random.split(jax.random.fold_in(key_d, k))
+            rows = jax.random.randint(key_rows, (batch_size,), 0, len(data))
+            return game.discriminator_step(both[0], data[rows], key_z, rate=rates[1], penalty=penalty)
+
+        nothing = adversarial.Said(*jnp.zeros(3, data.dtype))
+        state, of_d = jax.lax.fori_loop(0, d_steps, train_d, (state, nothing))
+        state, of_g = game.generator_step(state, batch_size, key_g, rate=rates[0])
+        return state, (of_d, of_g)
+
+    state, told = chunks.scan(step, state, start, stop)
+    return state, told
+
+
+def fit_gan(
+    gan: GAN,
+    data: Float[ArrayLike, "n pixels"],
+    *,
+    key: PRNGKeyArray,
+    steps: int,
+    batch_size: int = 64,
+    d_steps: int = 1,
+    generator_rate: float = 5e-4,
+    discriminator_rate: float = 5e-4,
+    penalty: float = 0.1,
+    losses: GANLosses = NON_SATURATING,
+    transform: optax.GradientTransformation = adversarial.ADAM,
+    snapshots: Collection[int] = (),
+    chunk: int | None = None,
+    progress: str | None = "training",
+) -> FittedGAN:
+    """Let a copy of two players play: in each step `d_steps` updates of D, then one of G.
+
+    Goodfellow and others 2014, algorithm 1. The same key gives the same result bit for bit on one machine,
+    whatever the chunk length and the snapshots.
+
+    Args:
+        gan: The players; those handed in are not changed.
+        data: Real x, shape (n, pixels); there are no labels.
+        key: A key of `jax.random.key`; step i uses fold_in(key, i).
+        steps: Number of G's updates, at least 0.
+        batch_size: Real x in a batch, drawn uniformly with replacement, and as many generated ones.
+        d_steps: Updates of D in a step, each on a new batch, at least 1; it is k in the paper.
+        generator_rate, discriminator_rate: Learning rates, at least 0; at 0 a player stays as it is.
+        penalty: Weight gamma of `objectives.r1_penalty`, at least 0.
+        losses: What the players minimise; one of those in `objectives`.
+        transform: An Optax transformation without a learning rate, for both players.
+        snapshots: After which steps to keep the game, each from 0 to `steps`.
+        chunk: Steps in a chunk, from 1 to `chunks.LONGEST`; None picks a length of about 0.15 s.
+        progress: Label of the progress bar on standard output; None shows none.
+
+    Returns:
+        FittedGAN. Ctrl-C (or Kernel > Interrupt) ends training early, says so, and returns what was learned
+        so far.
+
+    Raises:
+        TypeError, ValueError: An argument does not fit; the message names it.
+        FloatingPointError: A loss was not finite; the message names the step.
+    """
+    x = jnp.asarray(data)
+    _check_data(x, checks.whole("batch_size", batch_size, low=1))
+    checks.floating("data", x)
+    if x.ndim != 2 or x.shape[1] != gan.generator.pixels:
+        raise ValueError(f"data has shape {x.shape}; expected (n, {gan.generator.pixels})")
+    checks.whole("steps", steps, low=0)
+    wanted = sorted({checks.whole("snapshots", step, low=0, high=steps) for step in snapshots})
+    checks.whole("d_steps", d_steps, low=1)
+    told = {"generator_rate": generator_rate, "discriminator_rate": discriminator_rate, "penalty": penalty}
+    for name, value in told.items():
+        checks.at_least_zero(name, value)
+    game, state = adversarial.start(gan, losses, transform)
+    kept = {0: state} if wanted[:1] == [0] else {}
+    run_chunk = partial(_gan_chunk, game=game, batch_size=batch_size)
+
+    def advance(carry: adversarial.State, start: int, stop: int) -> Any:
+        return run_chunk(carry, x, (generator_rate, discriminator_rate), d_steps, penalty, key, start, stop)
+
+    def after(now: chunks.State) -> None:
+        if now.done in wanted:
+            kept[now.done] = now.carry
+
+    end, interrupted = chunks.run(
+        state,
+        advance,
+        steps=steps,
+        losses=lambda rows: rows[0].loss + rows[1].loss,
+        weights=lambda carry: (carry.generator, carry.discriminator),
+        after=after,
+        stops=wanted,
+        chunk=chunk,
+        progress=progress,
+    )
+
+    def snapshot(step: int, state: adversarial.State) -> Snapshot:
+        return Snapshot(step, game.model(state), game.generator_of(state.averaged), state)
+
+    if end.pieces:
+        of_d, of_g = end.rows()
+        rows = (of_d.loss, of_g.loss, of_d.real, of_d.fake)
+    else:
+        rows = (np.zeros(0, np.float32),) * 4
+    return FittedGAN(
+        snapshot(end.done, end.carry),
+        tuple(snapshot(*item) for item in kept.items()),
+        GANHistory(np.arange(end.done), *rows),
+        game,
+        interrupted,
+    )

@@ -16,8 +16,10 @@ SOURCES = {path.stem: path for path in sorted((ROOT / "lecture_lib").glob("*.py"
 
 ORDER = [
     *("checks", "idx", "moon", "strokes", "quadrature", "priors", "gaussians", "layers", "networks"),
-    *("mnist_files", "datasets", "objectives", "bounds", "gradients", "variational", "training", "measures"),
-    *("moon_trials", "mixture_trials", "code_trials", "elbo_trials", "style_trials", "weights"),
+    *("mnist_files", "datasets", "objectives", "bounds", "gradients", "variational", "adversarial", "chunks"),
+    *("training", "measures"),
+    *("moon_trials", "mixture_trials", "code_trials", "elbo_trials", "style_trials", "gan_trials", "weights"),
+    *("blur", "combinations", "problem_trials", "judging"),
     *(
         "browser",
         "figures",
@@ -27,10 +29,17 @@ ORDER = [
         "curve_panels",
         "infinite_panels",
         "elbo_panels",
+        "digit_pictures",
         "style_panels",
         "style_widgets",
+        "gan_panels",
+        "gan_step_panels",
+        "gan_lesson_panels",
+        "problem_panels",
+        "mean_panels",
+        "combination_panels",
     ),
-    *("answers", "exercises", "style_exercises"),
+    *("answers", "exercises", "style_exercises", "gan_exercises", "problem_exercises"),
 ]
 """Each of these imports only from those before it."""
 
@@ -42,8 +51,15 @@ WITH_PICTURES = {
     "curve_panels",
     "infinite_panels",
     "elbo_panels",
+    "digit_pictures",
     "style_panels",
     "style_widgets",
+    "gan_panels",
+    "gan_step_panels",
+    "gan_lesson_panels",
+    "problem_panels",
+    "mean_panels",
+    "combination_panels",
 }
 
 

@@ -10,9 +10,9 @@ import pytest
 from flax import nnx
 
 from lecture_lib import figures, measures, style_panels, style_trials
+from lecture_lib.digit_pictures import INK_LOOK, RAW
 from lecture_lib.networks import ConditionalVAE
 from lecture_lib.panels import Panel
-from lecture_lib.style_panels import INK_LOOK, RAW
 from lecture_lib.style_trials import Digits, Effects, Transfer, Verdict
 from tests.frames import check_controls, check_frame, numbers
 

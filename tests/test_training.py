@@ -20,7 +20,7 @@ import pytest
 from flax import nnx
 from scipy import stats
 
-from lecture_lib import objectives, training
+from lecture_lib import chunks, objectives, training
 from lecture_lib.networks import VAE, Autoencoder
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -361,7 +361,7 @@ def test_chunks_of_its_own_choice_cover_all_steps() -> None:
     seen: list[int] = []
     sliding(1e6, steps=5000, on_chunk=lambda p: seen.append(p.step))
     assert seen[-1] == 5000 and seen == sorted(set(seen))
-    assert max(np.diff([0, *seen])) <= training.LONGEST_CHUNK
+    assert max(np.diff([0, *seen])) <= chunks.LONGEST
 
 
 def test_model_of_a_chunk_stays_as_it_was() -> None:
