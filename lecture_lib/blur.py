@@ -14,10 +14,10 @@ def sharpness(images: Any) -> np.ndarray:
 
     The root of sum |gradient|^2 / sum brightness^2, with black beyond the edge, and differences of neighbours
     for the gradient. By Parseval's theorem that is the mean square frequency, each weighted by its energy.
-    Making a picture brighter by a factor, or moving it, changes nothing. A line whose profile is a Gaussian of
-    standard deviation s pixels has sharpness 1 / (sqrt(2) s), and blur by sigma makes its s into
-    sqrt(s^2 + sigma^2) (for s of about 1 and more; differences of neighbours miss part of finer lines). A wide
-    stroke is not as sharp as a narrow one, so compare pictures with strokes of one width.
+    Making a picture brighter by a factor, or moving it, changes nothing. A line whose profile is a Gaussian
+    of standard deviation s pixels has sharpness 1 / (sqrt(2) s), and blur by sigma makes its s into
+    sqrt(s^2 + sigma^2) (for s of about 1 and more; differences of neighbours miss part of finer lines). A
+    wide stroke is not as sharp as a narrow one, so compare pictures with strokes of one width.
 
     Args:
         images: Brightness at least 0, shape (..., height, width).

@@ -286,8 +286,8 @@ def maps_panel(judges: Mapping[str, Judge], sevens: Any, *, start: int = 0) -> P
 
     def alt(what: Minded) -> str:
         return (
-            f"Seven number {what.which}, and for each judge a map of what it thinks of full ink on each blank "
-            "pixel: least and most, in nats, and the share of pixels that it minds more than the tail's. "
+            f"Seven number {what.which}, and for each judge a map of what it thinks of full ink on each "
+            "blank pixel: least and most, in nats, and the share of pixels that it minds more than the tail's. "
             f"{say(what)}."
         )
 
