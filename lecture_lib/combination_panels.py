@@ -24,6 +24,7 @@ class Composed(NamedTuple):
     """Of 1, 2, ... pictures."""
     k: int
     """How many are shown: as many as asked for, or as there are."""
+    asked: int
 
 
 @figures.styled
@@ -81,7 +82,7 @@ def combination_panel(database: Any, kinds: Mapping[str, Any], *, k: int = 2) ->
         if (kind, which) not in paths:
             paths[kind, which] = combinations.pursue(database, picture, _SLOTS)
         path = paths[kind, which]
-        return Composed(kind, which, picture, path, min(k, len(path)))
+        return Composed(kind, which, picture, path, min(k, len(path)), k)
 
     def update(what: Composed) -> None:
         shown = what.path[what.k - 1]
@@ -100,7 +101,8 @@ def combination_panel(database: Any, kinds: Mapping[str, Any], *, k: int = 2) ->
 
     def say(what: Composed) -> str:
         shown = what.path[what.k - 1]
-        return f"{what.kind}, number {what.which} | k = {what.k} | explained {shown.explained:.3f}"
+        k = f"k = {what.asked}" + (f" ({what.k} explain all that can be)" if what.k < what.asked else "")
+        return f"{what.kind}, number {what.which} | {k} | explained {shown.explained:.3f}"
 
     def alt(what: Composed) -> str:
         shown = what.path[what.k - 1]

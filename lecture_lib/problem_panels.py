@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib import colormaps
 from sklearn.calibration import CalibratedClassifierCV
 
 from lecture_lib import figures, judging, problem_trials
@@ -153,12 +154,14 @@ def seven_panel(
             dots[i].set_data([1 / 64], [aside])
             dots[2 + i].set_data(np.clip(marks[i][:, what.which], _LEAST, _MOST), k + aside)
             dots[4 + i].set_data([likely[i][what.which]], [aside])
-        told = [f"{what.error:.4f}", *(f"{n:+.1f}" for n in what.nats), f"{what.probability:.3f}"]
+        told = [f"{what.error:.4f}", *map(_signed, what.nats), f"{what.probability:.3f}"]
         for text, value in zip(texts, told, strict=True):
             text.set_text(value)
 
     def say(what: Broken) -> str:
-        nats = " | ".join(f"{name} {value:+.1f} nats" for name, value in zip(names, what.nats, strict=True))
+        nats = " | ".join(
+            f"{name} {_signed(value)} nats" for name, value in zip(names, what.nats, strict=True)
+        )
         return f"MSE {what.error:.4f} | {nats} | P(7) {what.probability:.3f}"
 
     def alt(what: Broken) -> str:
@@ -195,6 +198,10 @@ def seven_panel(
     }
     drawing = Drawing(fig, moving, update, alt)
     return Panel(compute, drawing, controls, press=Press(left, act), actions=actions, describe=say)
+
+
+def _signed(nats: float) -> str:
+    return f"{round(nats, 1) + 0.0:+.1f}"  # + 0.0: no "-0.0"
 
 
 def _pixel(place: Place) -> tuple[int, int]:
@@ -253,8 +260,7 @@ def maps_panel(judges: Mapping[str, Judge], sevens: Any, *, start: int = 0) -> P
         one.set(xticks=[], yticks=[], xlabel="", ylabel="")
         rasters.append(picture)
         if one is not axes[0]:
-            picture.set(cmap="cividis")
-            picture.cmap.set_bad(PAPER)
+            picture.set(cmap=colormaps["cividis"].with_extremes(bad=PAPER))
         dots += one.plot([], [], "^", color=GREEN, ms=8, mec="white", label="pixel at the tail")
         dots += one.plot([], [], "o", color=PURPLE, ms=7, mec="white", label="stray pixel")
     bar = fig.colorbar(rasters[1], ax=list(axes), location="bottom", shrink=0.5, aspect=30, pad=0.06)
@@ -287,8 +293,8 @@ def maps_panel(judges: Mapping[str, Judge], sevens: Any, *, start: int = 0) -> P
     def alt(what: Minded) -> str:
         return (
             f"Seven number {what.which}, and for each judge a map of what it thinks of full ink on each "
-            "blank pixel: least and most, in nats, and the share of pixels that it minds more than the tail's. "
-            f"{say(what)}."
+            "blank pixel: least and most, in nats, and the share of pixels that it minds more than the "
+            f"tail's. {say(what)}."
         )
 
     controls = {"which": whole_slider("which seven of the new writers", start, 0, len(sevens) - 1)}

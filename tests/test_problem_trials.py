@@ -123,7 +123,9 @@ def test_averages_are_of_two_different_pictures() -> None:
     found = problem_trials.averages(x, jax.random.key(0), 60)
     assert found.shape == (60, 6)
     np.testing.assert_array_equal(np.sort(found, axis=1)[:, -2:], np.full((60, 2), 0.5))
-    assert len(np.unique(found, axis=0)) == 15  # all pairs: one is missed with probability below 15 (14/15)^60
+    assert (
+        len(np.unique(found, axis=0)) == 15
+    )  # all pairs: one is missed with probability below 15 (14/15)^60
     with pytest.raises(ValueError, match=r"^x has 1 pictures; expected at least 2"):
         problem_trials.averages(x[:1], jax.random.key(0), 3)
 
