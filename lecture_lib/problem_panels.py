@@ -73,7 +73,7 @@ def seven_panel(
 ) -> Panel:
     """A 7 whose pixels are toggled by the pointer, and what each judge says of it against the 7 as written.
 
-    A toggled pixel becomes full ink if it was below one half, and blank otherwise.
+    It opens with one pixel more at the tail. A toggled pixel becomes full ink if it was below one half, and blank otherwise.
 
     Args:
         judges: Their opinions are log-densities in nats; one to four of them.
@@ -185,7 +185,7 @@ def seven_panel(
         return {"changed": changed, "row": here[0], "column": here[1]}
 
     controls: dict[str, Any] = {
-        "edit": choice("a change of one pixel", AS_WRITTEN, [AS_WRITTEN, TAIL, STRAY]),
+        "edit": choice("a change of one pixel", TAIL, [AS_WRITTEN, TAIL, STRAY]),
         "which": whole_slider("which seven of the new writers", start, 0, len(sevens) - 1),
         "row": whole_slider("row of a pixel", 3, 0, 7),
         "column": whole_slider("column of a pixel", 3, 0, 7),

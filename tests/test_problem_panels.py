@@ -45,16 +45,22 @@ def panel(made: Panel) -> Panel:
     return made
 
 
+@pytest.fixture
+def plain(panel: Panel) -> Panel:
+    panel.actions["Undo all"].click()
+    return panel
+
+
 def picture(panel: Panel) -> np.ndarray:
     return panel.compute(**panel.values()).picture
 
 
-def test_it_opens_with_the_seven_as_written(panel: Panel) -> None:
-    what = panel.compute(**panel.values())
+def test_a_seven_as_written_is_no_change(plain: Panel) -> None:
+    what = plain.compute(**plain.values())
     np.testing.assert_array_equal(what.picture, SEVENS[3].reshape(8, 8))
     assert (what.changed, what.error) == ((), 0) and what.nats == pytest.approx((0, 0), abs=1e-9)
-    assert numbers(panel)[:3] == ["MSE 0.0000", "place +0.0 nats", "ink +0.0 nats"]
-    assert "Changed pixels: none. Cursor at row 3, column 3." in panel.picture.alt
+    assert numbers(plain)[:3] == ["MSE 0.0000", "place +0.0 nats", "ink +0.0 nats"]
+    assert "Changed pixels: none. Cursor at row 3, column 3." in plain.picture.alt
 
 
 @pytest.mark.parametrize(("edit", "edited"), [(TAIL, "tails"), (STRAY, "strays")])
@@ -73,53 +79,53 @@ def test_presets_are_the_edits_of_each_seven(panel: Panel, edit: str, edited: st
         assert numbers(panel)[0] == "MSE 0.0156" and numbers(panel)[2] == "ink -10.0 nats"
 
 
-def test_button_toggles_the_pixel_at_the_cursor(panel: Panel) -> None:
+def test_button_toggles_the_pixel_at_the_cursor(plain: Panel) -> None:
     original = SEVENS[3].reshape(8, 8)
     for row, column in (
         (0, 0),
         tuple(np.argwhere(original > 0.9)[0]),
         tuple(np.argwhere((original > 0) & (original < 0.5))[0]),
     ):
-        panel.controls["row"].value, panel.controls["column"].value = int(row), int(column)
-        panel.actions["Toggle this pixel"].click()
+        plain.controls["row"].value, plain.controls["column"].value = int(row), int(column)
+        plain.actions["Toggle this pixel"].click()
         expected = original.copy()
         expected[row, column] = 0 if original[row, column] >= 0.5 else 1
-        np.testing.assert_array_equal(picture(panel), expected)
-        panel.actions["Toggle this pixel"].click()
-        np.testing.assert_array_equal(picture(panel), original)
+        np.testing.assert_array_equal(picture(plain), expected)
+        plain.actions["Toggle this pixel"].click()
+        np.testing.assert_array_equal(picture(plain), original)
 
 
 def press(panel: Panel, row: float, column: float, stroke: int) -> None:
     panel.picture.press = [*shares(panel, panel.drawing.figure.axes[-1], column, row), stroke]
 
 
-def test_press_toggles_one_pixel_a_stroke(panel: Panel) -> None:
-    (left,) = [axes for axes in panel.drawing.figure.axes if axes.get_title(loc="left").startswith("Press")]
-    assert left is panel.drawing.figure.axes[-1]
-    press(panel, 6.3, 0.7, 1)
-    assert panel.controls["changed"].value == {(6, 1)}
-    press(panel, 5.8, 1.2, 1)  # the same pixel, the same stroke
-    assert panel.controls["changed"].value == {(6, 1)}
-    assert (panel.controls["row"].value, panel.controls["column"].value) == (6, 1)
-    press(panel, 5.8, 1.2, 2)
-    assert panel.controls["changed"].value == set()
-    assert panel.message.value == ""
+def test_press_toggles_one_pixel_a_stroke(plain: Panel) -> None:
+    (left,) = [axes for axes in plain.drawing.figure.axes if axes.get_title(loc="left").startswith("Press")]
+    assert left is plain.drawing.figure.axes[-1]
+    press(plain, 6.3, 0.7, 1)
+    assert plain.controls["changed"].value == {(6, 1)}
+    press(plain, 5.8, 1.2, 1)  # the same pixel, the same stroke
+    assert plain.controls["changed"].value == {(6, 1)}
+    assert (plain.controls["row"].value, plain.controls["column"].value) == (6, 1)
+    press(plain, 5.8, 1.2, 2)
+    assert plain.controls["changed"].value == set()
+    assert plain.message.value == ""
 
 
-def test_a_drawn_line_has_no_gaps_and_an_erased_one_neither(panel: Panel) -> None:
-    press(panel, 0, 0, 1)
-    press(panel, 7, 0, 1)
-    assert panel.controls["changed"].value == {(row, 0) for row in range(8)}
-    assert (picture(panel)[:, 0] == 1).all()
-    press(panel, 2, 0, 2)  # begins on a changed pixel: takes back
-    press(panel, 5, 0, 2)
-    assert panel.controls["changed"].value == {(row, 0) for row in (0, 1, 6, 7)}
-    press(panel, 30, -4, 3)  # beyond the picture: the nearest pixel
-    assert panel.controls["changed"].value == {(row, 0) for row in (0, 1, 6)}
+def test_a_drawn_line_has_no_gaps_and_an_erased_one_neither(plain: Panel) -> None:
+    press(plain, 0, 0, 1)
+    press(plain, 7, 0, 1)
+    assert plain.controls["changed"].value == {(row, 0) for row in range(8)}
+    assert (picture(plain)[:, 0] == 1).all()
+    press(plain, 2, 0, 2)  # begins on a changed pixel: takes back
+    press(plain, 5, 0, 2)
+    assert plain.controls["changed"].value == {(row, 0) for row in (0, 1, 6, 7)}
+    press(plain, 30, -4, 3)  # beyond the picture: the nearest pixel
+    assert plain.controls["changed"].value == {(row, 0) for row in (0, 1, 6)}
 
 
 def test_undo_all(panel: Panel) -> None:
-    panel.controls["edit"].value = TAIL
+    assert panel.values()["edit"] == TAIL
     press(panel, 1, 7, 1)
     panel.controls["which"].value = 5
     panel.actions["Undo all"].click()
