@@ -120,9 +120,10 @@ def step_panel(fitted: FittedGAN, seen: Digits, new: Digits, *, start: int = 4) 
         axes[2].plot([], [], m + ls, color=c, ms=5, label=f"mean over {name}")[0]
         for (name, c, m), ls in zip(kinds, ("--", "-."), strict=True)
     ]
-    letters = [axes[2].text(k, 0.03, "", ha="center", fontsize=9) for k in range(1, _SHOWN_STEPS + 1)]
+    letters = [axes[2].text(k, -0.16, "", ha="center", fontsize=9) for k in range(1, _SHOWN_STEPS + 1)]
     axes[2].axhline(0.5, color=INK, lw=1, ls=":")
-    axes[2].set(title="Whose step it was, and the means after it", ylabel="D's probability", ylim=(0, 1))
+    axes[2].set(title="Whose step it was, and the means after it", ylabel="D's probability", ylim=(-0.2, 1.4))
+    axes[2].set_yticks([0, 0.5, 1])
     axes[2].set(xlim=(-0.5, _SHOWN_STEPS + 0.5), xlabel=f"steps (the last {_SHOWN_STEPS})")
     axes[2].set_xticks(range(0, _SHOWN_STEPS + 1, 5))
     axes[2].legend(loc="upper right", ncols=2, fontsize=8)
