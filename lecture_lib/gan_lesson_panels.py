@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from lecture_lib import figures, gan_trials
+from lecture_lib import checks, figures, gan_trials
 from lecture_lib.digit_pictures import INK_LOOK, LOOKS, blank, shown, wall
 from lecture_lib.figures import BLUE, GREEN, INK, ORANGE, PURPLE, Drawing
 from lecture_lib.gan_panels import BELOW, JUDGED, MANY, Opinions, blank_wall, check_generations, named
@@ -165,7 +165,7 @@ def drift_panel(fitted: FittedGAN, new: Digits, *, start: int = 6) -> Panel:
     Raises:
         ValueError: Too few snapshots, or pictures that are not 8x8.
     """
-    check_generations(fitted, least=start + 1)
+    check_generations(fitted, least=checks.whole("start", start, low=0) + 1)
     snapshots = fitted.snapshots
     courses: dict[tuple[int, gan_trials.Freed], Drift] = {}
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lecture_lib import adversarial, figures, gan_trials
+from lecture_lib import adversarial, checks, figures, gan_trials
 from lecture_lib.digit_pictures import INK_LOOK, wall
 from lecture_lib.figures import FAINT, GREEN, INK, ORANGE, Drawing
 from lecture_lib.gan_panels import BELOW, Opinions, blank_wall, check_generations, named
@@ -51,9 +51,11 @@ def step_panel(fitted: FittedGAN, seen: Digits, new: Digits, *, start: int = 4) 
         start: Which snapshot to start from at first.
 
     Raises:
-        ValueError: Too few snapshots, or pictures that are not 8x8.
+        ValueError: Too few snapshots, pictures that are not 8x8, or too few real digits to ask about.
     """
-    check_generations(fitted, least=start + 1)
+    check_generations(fitted, least=checks.whole("start", start, low=0) + 1)
+    if len(new.x) < _ASKED:
+        raise ValueError(f"new has {len(new.x)} digits; expected at least {_ASKED}")
     game, snapshots = fitted.game, fitted.snapshots
     key = jax.random.key(60)
     key_codes, key_steps = jax.random.split(key)
