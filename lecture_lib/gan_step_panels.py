@@ -179,6 +179,7 @@ def step_panel(fitted: FittedGAN, seen: Digits, new: Digits, *, start: int = 4) 
         "one step of D": step("D"),
         "one step of G": step("G"),
         "ten steps of each": step(*"DG" * 10),
+        "ten steps of D alone": step(*"D" * 10),
         "ten steps of G alone": step(*"G" * 10),
     }
     moving = [picture, *opinions.artists, *before, *after, *course, *letters]
