@@ -123,9 +123,7 @@ class ConditionalVAE(nnx.Module):
         condition: How the label enters the decoder; see `ConditionalDecoder`. Into the encoder it always goes
             as a one-hot vector beside x.
         activation: Between the layers.
-        likelihood, noise_sd: As for `VAE`.
-        noise_start: Where a learned noise_sd starts, above 0. With grey levels in [0, 1] a start at 1 drowns
-            the pictures: as long as the noise is that large, z does not pay, and it is dropped.
+        likelihood, noise_sd, noise_start: As for `VAE`.
         rngs: Source of the initial weights.
     """
 

@@ -78,7 +78,7 @@ class Opinions:
 def blank_wall(axes: Any, n: int, columns: int, title: str) -> Any:
     """A wall of n pictures with room under each; the artist."""
     picture = blank(axes, title, shape=(n // columns * (SIDE + BELOW), columns * (SIDE + 4)))
-    picture.cmap.set_bad(figures.PAPER)
+    picture.set_cmap(picture.get_cmap().with_extremes(bad=figures.PAPER))
     return picture
 
 

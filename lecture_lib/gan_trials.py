@@ -279,8 +279,13 @@ def shares(game: adversarial.Game, state: adversarial.State, *, key: PRNGKeyArra
         key: For the codes.
         n: How many codes.
     """
-    latent = game.generator_of(state.generator).latent
-    z = jax.random.normal(key, (checks.whole("n", n, low=1), latent))
+    parts = np.asarray(_rises(state, key, game=game, n=checks.whole("n", n, low=1)), np.float64)
+    return Shares(*(parts / parts.sum()).tolist())
+
+
+@partial(jax.jit, static_argnames=("game", "n"))
+def _rises(state: adversarial.State, key: Any, *, game: adversarial.Game, n: int) -> Float[Any, " 4"]:
+    z = jax.random.normal(key, (n, game.generator_of(state.generator).latent))
 
     def logits(g: Any, d: Any) -> Any:
         return game.discriminator_of(d)(game.generator_of(g)(z))
@@ -291,7 +296,6 @@ def shares(game: adversarial.Game, state: adversarial.State, *, key: PRNGKeyArra
     of_g, of_d = (jax.tree.map(lambda a, b: -jnp.sum(a * b), *pair) for pair in zip(down, up, strict=True))
     d: Any = game.discriminator_of(of_d)
     last = d.layers.layers[-1]
-    parts = [sum(jax.tree.leaves(of_g)), last.bias[...], last.kernel[...], sum(jax.tree.leaves(of_d))]
-    parts[3] = parts[3] - parts[1] - parts[2]
-    total = float(sum(parts))
-    return Shares(*(float(part) / total for part in parts))
+    bias, kernel = last.bias[...], last.kernel[...]
+    rest = sum(jax.tree.leaves(of_d)) - bias - kernel
+    return jnp.stack([sum(jax.tree.leaves(of_g)), bias, kernel, rest])

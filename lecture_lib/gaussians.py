@@ -299,6 +299,73 @@ def _is_definite(matrix: np.ndarray, eps: float) -> bool:
     return bool(np.linalg.eigvalsh(matrix / np.outer(sd, sd))[0] > dim * (dim + 1) * eps)
 
 
+class PPCA(NamedTuple):
+    """Probabilistic PCA: x = mean + W z + noise with z ~ N(0, I), a VAE whose decoder is a matrix.
+
+    Its density is the Gaussian N(mean, W W^T + noise_var I) (Tipping and Bishop 1999), kept as the directions
+    and the variances that the model gives them.
+    """
+
+    mean: Float[Array, " dim"]
+    directions: Float[Array, "latent dim"]
+    """Orthonormal: the principal components."""
+    variances: Float[Array, " latent"]
+    """Of x along each of them, from the largest down, above `noise_var`."""
+    noise_var: Float[Array, ""]
+    """Variance of x in every other direction."""
+
+    @classmethod
+    def fit(cls, x: Float[ArrayLike, "n dim"], latent: int) -> "PPCA":
+        """Maximum likelihood in closed form (Tipping and Bishop 1999, eq. 7 and 8).
+
+        The covariance is the mean of squares, divided by n: scikit-learn's `PCA` divides by n - 1.
+
+        Args:
+            x: At least 2 examples.
+            latent: Length of z, at least 1 and below dim.
+
+        Raises:
+            TypeError: x does not hold floating-point numbers, or latent is no whole number.
+            ValueError: x has another shape or values that are not finite, latent is out of range, or nothing
+                is left for the noise: x varies in `latent` directions only.
+        """
+        checks.floating("x", x)
+        checks.finite("x", x)
+        (x,) = _floats(x=x)
+        if x.ndim != 2 or len(x) < 2:
+            raise ValueError(f"x has shape {x.shape}; expected (n, dim), at least 2 examples")
+        latent = checks.whole("latent", latent, low=1, high=x.shape[1] - 1)
+        mean = x.mean(axis=0)
+        values, vectors = jnp.linalg.eigh((x - mean).T @ (x - mean) / len(x))
+        noise_var = values[:-latent].mean()
+        if not noise_var > len(values) * jnp.finfo(x.dtype).eps * values[-1]:
+            raise ValueError(f"x varies in {latent} directions only; no variance is left for the noise")
+        return cls(mean, vectors[:, : -latent - 1 : -1].T, values[: -latent - 1 : -1], noise_var)
+
+    def log_prob(self, x: Float[ArrayLike, "*batch dim"]) -> Float[Array, "*batch"]:
+        """Log-density log P(x), in nats; x has shape (..., dim)."""
+        (x,) = _floats(x=x)
+        checks.last_axis("x", x, len(self.mean))
+        along = (x - self.mean) @ self.directions.T
+        inside = normal_log_prob(along, 0.0, jnp.log(self.variances)).sum(axis=-1)
+        rest = x - self.mean - along @ self.directions  # at right angles to all of them
+        others = len(self.mean) - len(self.variances)
+        return inside - 0.5 * (
+            others * (LOG_2PI + jnp.log(self.noise_var)) + jnp.sum(rest**2, axis=-1) / self.noise_var
+        )
+
+    def sample(self, key: PRNGKeyArray, n: int) -> Float[Array, "n dim"]:
+        """Draw z from N(0, I), n times, and give the mean of P(x|z): no noise of the pixels is added.
+
+        Args:
+            key: A key of `jax.random.key`.
+            n: How many, at least 1.
+        """
+        shape = (checks.whole("n", n, low=1), len(self.variances))
+        z = jax.random.normal(key, shape, self.mean.dtype)
+        return self.mean + z * jnp.sqrt(self.variances - self.noise_var) @ self.directions
+
+
 class LatentDrawn(NamedTuple):
     """What two-step sampling from an infinite mixture gives."""
 

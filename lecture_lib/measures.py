@@ -148,7 +148,7 @@ def slant(images: Any) -> np.ndarray:
         ValueError: A picture is black all over, flat (all its ink in one row), or has negative or non-finite
             values.
     """
-    ink = _pictures(images)
+    ink = checked_pictures(images)
     flat = (ink > 0).any(axis=-1).sum(axis=-1) < 2
     if flat.any():
         first = tuple(int(i) for i in np.argwhere(flat)[0])
@@ -179,7 +179,7 @@ def thickness(images: Any) -> np.ndarray:
     Raises:
         ValueError: A picture is black all over, or has negative or non-finite values.
     """
-    ink = _pictures(images)
+    ink = checked_pictures(images)
     flat = ink.reshape(-1, *ink.shape[-2:])
     if not (flat.max(axis=(1, 2)) > 0).all():
         raise ValueError("images has a picture that is black all over; it has no thickness")
@@ -217,7 +217,7 @@ def ink(images: Any) -> np.ndarray:
     Raises:
         ValueError: Negative or non-finite values.
     """
-    return _pictures(images).mean(axis=(-2, -1))
+    return checked_pictures(images).mean(axis=(-2, -1))
 
 
 def within_class_correlation(a: Any, b: Any, labels: Any) -> float:
@@ -268,7 +268,8 @@ def _centred(labels: Any, **values: Any) -> list[np.ndarray]:
     return found
 
 
-def _pictures(images: Any) -> np.ndarray:
+def checked_pictures(images: Any) -> np.ndarray:
+    """Give images of shape (..., height, width) in float64; ValueError unless finite and at least 0."""
     pictures = np.asarray(images, np.float64)
     if pictures.ndim < 2 or min(pictures.shape[-2:]) < 2:
         raise ValueError(f"images has shape {pictures.shape}; expected (..., height, width)")

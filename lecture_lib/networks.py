@@ -210,7 +210,9 @@ class VAE(nnx.Module):
         likelihood: "gaussian": p(x|z) = N(decoder(z), noise_sd^2 I); "bernoulli": each pixel is 1 with
             probability sigmoid(decoder(z)).
         noise_sd: Gaussian only: the standard deviation of a pixel given z, above 0, in units of
-            brightness; "learned" makes it one trained parameter, which starts at 1.
+            brightness; "learned" makes it one trained parameter.
+        noise_start: Where a learned noise_sd starts, above 0. With grey levels in [0, 1] a start at 1 drowns
+            the pictures: as long as the noise is that large, z does not pay, and it is dropped.
         steepness: Of the decoder; see `Decoder`.
         rngs: Source of the initial weights.
 
@@ -227,6 +229,7 @@ class VAE(nnx.Module):
         activation: Activation = nnx.tanh,
         likelihood: Likelihood = "gaussian",
         noise_sd: Float[ArrayLike, ""] | Literal["learned"] = 1.0,
+        noise_start: float = 1.0,
         steepness: float | None = None,
         rngs: nnx.Rngs,
     ):
@@ -236,7 +239,7 @@ class VAE(nnx.Module):
         self.decoder = Decoder(
             latent, pixels, hidden[::-1], activation=activation, steepness=steepness, rngs=rngs
         )
-        self.noise_log_var = noise_log_var(noise_sd)
+        self.noise_log_var = noise_log_var(noise_sd, noise_start)
 
     def __call__(self, x: Float[Array, "batch pixels"], *, key: PRNGKeyArray) -> Float[Array, "batch pixels"]:
         """Encode, draw z from q(z|x), decode."""

@@ -43,6 +43,10 @@ class Picture(anywidget.AnyWidget):
     """Whether it follows the pointer up and down, too."""
     pointer: Any = traitlets.List([]).tag(sync=True)
     """Where it was last grabbed: shares of the width and the height, from the top left."""
+    brush = traitlets.Bool(False).tag(sync=True)
+    """Whether a press acts on the place itself instead of dragging something there."""
+    press: Any = traitlets.List([]).tag(sync=True)
+    """As `pointer`, and a number that is the same from pressing down to letting go: one stroke."""
 
     def show(self, still: Still) -> None:
         """Replace the picture and its text in one message."""
@@ -136,6 +140,24 @@ class Grab(NamedTuple):
     """Name of the control that follows the pointer along the y axis, if any."""
 
 
+class Place(NamedTuple):
+    """Where the pointer is, in data coordinates of the axes."""
+
+    x: float
+    y: float
+
+
+class Press(NamedTuple):
+    """Lets the pointer press on places of the picture, or draw over them."""
+
+    axes: Any
+    """The Matplotlib axes that are pressed on."""
+    act: Callable[[dict[str, Any], Place, Place | None], dict[str, Any]]
+    """From the control values, the place, and the last place of the same stroke (None as a stroke begins) to
+    those control values that change. A quick pointer is told at a few places only: the way from the last one
+    is for `act` to fill in."""
+
+
 class Panel(widgets.VBox):
     """Controls over a picture that follows them.
 
@@ -144,6 +166,7 @@ class Panel(widgets.VBox):
         drawing: Draws it; called with what `compute` returns.
         controls: Name to control, in the order from top to bottom.
         grab: Which controls the pointer drags in the picture, if any.
+        press: What a press of the pointer in the picture does, if anything; not together with `grab`.
         actions: Label to a function from the control values to those control values that a press of its
             button changes, say a step of an algorithm. The picture stays a function of the controls alone.
         side_by_side: Whether the sliders of real numbers stand in columns above the other controls, where
@@ -158,6 +181,7 @@ class Panel(widgets.VBox):
         controls: Mapping[str, widgets.ValueWidget | Kept],
         *,
         grab: Grab | None = None,
+        press: Press | None = None,
         actions: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] | None = None,
         side_by_side: bool = False,
         describe: Callable[[Any], str] | None = None,
@@ -171,6 +195,11 @@ class Panel(widgets.VBox):
         self.picture = Picture()
         if grab:
             self.picture.region, self.picture.both = drawing.region(grab.axes), grab.vertical is not None
+        if press:
+            if grab:
+                raise ValueError("grab and press are both given; expected one: the pointer can do one thing")
+            self.picture.region, self.picture.brush = drawing.region(press.axes), True
+        self._last: tuple[int, Place] | None = None
         self.picture.show(self.first)
         self.numbers = widgets.HTML(self._line(what))
         self.message = widgets.HTML()
@@ -182,6 +211,8 @@ class Panel(widgets.VBox):
             control.observe(lambda _: self._redraw(), "value")
         if grab:
             self.picture.observe(lambda change: self._grabbed(grab, change["new"]), "pointer")
+        if press:
+            self.picture.observe(lambda change: self._pressed(press, change["new"]), "press")
         rows = [control for control in self.controls.values() if not isinstance(control, Kept)]
         if side_by_side:
             sliders = [control for control in rows if isinstance(control, widgets.FloatSlider)]
@@ -235,6 +266,7 @@ class Panel(widgets.VBox):
     @_alone
     def _back(self) -> None:
         self.picture.pointer = []  # else the same place, grabbed again, would be no change
+        self.picture.press, self._last = [], None
         self._set(self._start)
 
     def _button(self, label: str, act: Callable[[dict[str, Any]], dict[str, Any]]) -> widgets.Button:
@@ -259,6 +291,19 @@ class Panel(widgets.VBox):
                 control: Any = self.controls[name]
                 inside[name] = min(max(place, control.min), control.max)
         self._set(inside)
+
+    @_alone
+    def _pressed(self, press: Press, told: list[float]) -> None:
+        if not told:
+            return
+        *where, stroke = told
+        place = Place(*self.drawing.data_at(press.axes, *where))
+        before = self._last[1] if self._last and self._last[0] == stroke else None
+        self._last = int(stroke), place
+        try:
+            self._set(press.act(self.values(), place, before))
+        except Exception as error:
+            self._tell(error)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         return _with_still(super()._repr_mimebundle_(**kwargs), self.first)

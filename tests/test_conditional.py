@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ from scipy import special
 
 from lecture_lib.conditional import ConditionalDecoder, ConditionalEncoder, ConditionalVAE
 from lecture_lib.layers import FiLM, Fixed
+from lecture_lib.networks import VAE
 
 N, PIXELS, LATENT, CLASSES = 6, 9, 2, 3
 LABELS = np.array([0, 2, 1, 1, 0, 2])
@@ -164,9 +166,10 @@ def test_all_classes_are_those_written_one_by_one(name: str, request: pytest.Fix
     np.testing.assert_allclose(jax.jit(vae.all_classes)(jnp.asarray(z)), every, atol=1e-6)
 
 
-def test_noise_of_a_conditional_vae() -> None:
+@pytest.mark.parametrize("kind", [partial(VAE, 3, 1, ()), partial(ConditionalVAE, 3, 1, (), classes=2)])
+def test_noise_of_a_vae(kind: Any) -> None:
     def noise(**options: Any) -> Any:
-        return ConditionalVAE(3, 1, (), classes=2, rngs=nnx.Rngs(0), **options).noise_log_var
+        return kind(rngs=nnx.Rngs(0), **options).noise_log_var
 
     learned = noise(noise_sd="learned", noise_start=0.2)
     assert isinstance(learned, nnx.Param) and float(learned[...]) == pytest.approx(2 * np.log(0.2), rel=1e-6)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
+from sklearn.decomposition import PCA
 
 from lecture_lib import gaussians
 
@@ -271,3 +272,81 @@ def test_shapes_that_differ_are_refused_by_name() -> None:
         gaussians.kl_standard_normal(0.0, 0.0)
     with pytest.raises(ValueError, match="mean_q is a single number"):
         gaussians.kl_normal(0.0, 0.0, 0.0, 0.0)
+
+
+# --- probabilistic PCA ----------------------------------------------------------------------
+
+
+def spread(n: int = 60, dim: int = 5) -> np.ndarray:
+    rng = np.random.default_rng(3)
+    return rng.normal(size=(n, dim)) * np.array([3.0, 2.0, 1.0, 0.5, 0.25])[:dim] + rng.normal(size=dim)
+
+
+@pytest.mark.parametrize("latent", [1, 2, 4])
+def test_ppca_is_scikit_learns(latent: int) -> None:
+    """The likelihood of maximum likelihood; PCA divides by n - 1, so its data are shrunk by that factor."""
+    x = spread()
+    shrunk = x.mean(axis=0) + (x - x.mean(axis=0)) * np.sqrt((len(x) - 1) / len(x))
+    theirs = PCA(latent).fit(shrunk)
+    with jax.enable_x64(True):
+        model = gaussians.PPCA.fit(x, latent)
+        fresh = spread()[:7] + 1.5
+        np.testing.assert_allclose(model.log_prob(fresh), theirs.score_samples(fresh), rtol=1e-10)
+        np.testing.assert_allclose(model.variances, theirs.explained_variance_, rtol=1e-10)
+        assert float(model.noise_var) == pytest.approx(theirs.noise_variance_, rel=1e-10)
+
+
+def test_ppca_is_the_gaussian_that_it_says() -> None:
+    x = spread()
+    with jax.enable_x64(True):
+        model = gaussians.PPCA.fit(x, 2)
+        directions, variances = np.asarray(model.directions), np.asarray(model.variances)
+        np.testing.assert_allclose(directions @ directions.T, np.eye(2), atol=1e-12)
+        w = directions.T * np.sqrt(variances - float(model.noise_var))
+        covariance = w @ w.T + float(model.noise_var) * np.eye(5)
+        theirs = stats.multivariate_normal(np.asarray(model.mean), covariance)
+        np.testing.assert_allclose(model.log_prob(x), theirs.logpdf(x), rtol=1e-10)
+        assert model.log_prob(x[0]).shape == () and model.log_prob(x[None]).shape == (1, 60)
+        # of all covariances with two large variances none is likelier: try some
+        best = float(model.log_prob(x).sum())
+        for k, factor in ((0, 1.1), (1, 0.9)):
+            other = model._replace(variances=model.variances.at[k].multiply(factor))
+            assert float(other.log_prob(x).sum()) < best
+        assert float(model._replace(noise_var=model.noise_var * 1.1).log_prob(x).sum()) < best
+
+
+def test_ppca_samples_are_means_given_z() -> None:
+    """20 000 draws: their variance along each direction within 5 standard errors (false alarm: 2e-6)."""
+    with jax.enable_x64(True):
+        model = gaussians.PPCA.fit(spread(), 2)
+        drawn = np.asarray(model.sample(jax.random.key(0), 20_000))
+        along = (drawn - np.asarray(model.mean)) @ np.asarray(model.directions).T
+        expected = np.asarray(model.variances - model.noise_var)
+    np.testing.assert_allclose(along.var(axis=0), expected, rtol=5 * np.sqrt(2 / 20_000))
+    assert np.linalg.matrix_rank(drawn - drawn.mean(axis=0)) == 2
+
+
+def test_ppca_in_float32_is_good_to_a_thousandth_of_a_nat() -> None:
+    x = spread()
+    with jax.enable_x64(True):
+        exact = np.asarray(gaussians.PPCA.fit(x, 2).log_prob(x))
+    ours = gaussians.PPCA.fit(x.astype(np.float32), 2).log_prob(x.astype(np.float32))
+    assert ours.dtype == jnp.float32
+    np.testing.assert_allclose(ours, exact, atol=1e-3)
+
+
+def test_data_that_ppca_cannot_fit() -> None:
+    x = spread()
+    for bad, latent, kind, told in (
+        (x, 5, ValueError, r"^latent is 5; expected from 1 to 4"),
+        (x, 1.5, TypeError, r"^latent is 1.5"),
+        (x[:1], 1, ValueError, r"^x has shape \(1, 5\); expected \(n, dim\)"),
+        (x[0], 1, ValueError, r"^x has shape \(5,\)"),
+        (np.zeros((4, 3), int), 1, TypeError, r"^x has dtype int64"),
+        (np.full((4, 3), np.nan), 1, ValueError, r"^x has 12 of 12 values"),
+        (x[:, :1] * np.ones(3), 1, ValueError, r"^x varies in 1 directions only"),
+    ):
+        with pytest.raises(kind, match=told):
+            gaussians.PPCA.fit(bad, latent)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"^x has shape \(2,\); expected \(\.\.\., 5\)"):
+        gaussians.PPCA.fit(x.astype(np.float32), 1).log_prob(np.zeros(2, np.float32))

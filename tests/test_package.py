@@ -22,6 +22,7 @@ ORDER = [
     *("mnist_files", "datasets", "objectives", "bounds", "gradients", "variational", "adversarial", "chunks"),
     *("training", "measures"),
     *("moon_trials", "mixture_trials", "code_trials", "elbo_trials", "style_trials", "gan_trials", "weights"),
+    *("blur", "combinations", "problem_trials", "judging"),
     *(
         "browser",
         "figures",
@@ -37,8 +38,11 @@ ORDER = [
         "gan_panels",
         "gan_step_panels",
         "gan_lesson_panels",
+        "problem_panels",
+        "mean_panels",
+        "combination_panels",
     ),
-    *("answers", "exercises", "style_exercises", "gan_exercises"),
+    *("answers", "exercises", "style_exercises", "gan_exercises", "problem_exercises"),
 ]
 """Each of these imports only from those before it."""
 
@@ -56,6 +60,9 @@ WITH_PICTURES = {
     "gan_panels",
     "gan_step_panels",
     "gan_lesson_panels",
+    "problem_panels",
+    "mean_panels",
+    "combination_panels",
 }
 
 

@@ -326,6 +326,78 @@ def test_without_grab_the_picture_is_still() -> None:
     assert made.calls == [(5, 2)]
 
 
+# --- pressing on places ---------------------------------------------------------------------
+
+
+class Pressed(Made):
+    """A panel that notes what is told of the pointer, and moves its dot there."""
+
+    def __init__(self, **options: Any):
+        self.told: list[tuple[float, ...]] = []
+        super().__init__(**options)
+
+    def act(self, values: dict[str, Any], place: panels.Place, last: panels.Place | None) -> dict[str, Any]:
+        self.told.append((*place, *(last or ())))
+        if place.y > 9:
+            raise ZeroDivisionError("too high")
+        return {"x": place.x, "y": round(place.y)}
+
+
+def pressed() -> Pressed:
+    made = Pressed()
+    press = panels.Press(made.drawing.figure.axes[0], made.act)
+    made.panel = Panel(made.compute, made.drawing, {"x": made.x, "y": made.y}, press=press)
+    return made
+
+
+def test_press_tells_the_place_and_where_the_stroke_was() -> None:
+    made = pressed()
+    picture = made.panel.picture
+    assert picture.brush and not picture.both
+    assert picture.region == made.drawing.region(made.drawing.figure.axes[0])
+    for x, y, stroke in ((2.5, 3, 1), (4.0, 5, 1), (8.0, 1, 2)):
+        picture.press = [*share_of(made, x, y), stroke]
+        assert made.panel.values() == {"x": pytest.approx(x), "y": y}
+        assert made.shown() == made.expected(made.x.value, y)
+    np.testing.assert_allclose(made.told[0], [2.5, 3], atol=1e-9)
+    np.testing.assert_allclose(made.told[1], [4, 5, 2.5, 3], atol=1e-9)
+    np.testing.assert_allclose(made.told[2], [8, 1], atol=1e-9)
+
+
+def test_reset_ends_the_stroke() -> None:
+    made = pressed()
+    place = [*share_of(made, 2.5, 3), 1]
+    made.panel.picture.press = place
+    made.panel.reset.click()
+    assert made.panel.picture.press == [] and made.shown() == made.panel.first
+    made.panel.picture.press = place
+    assert [len(told) for told in made.told] == [2, 2]  # no last place
+
+
+def test_what_fails_in_a_press_is_told() -> None:
+    made = pressed()
+    made.panel.picture.press = [*share_of(made, 2, 9.5), 1]
+    assert "too high" in made.panel.message.value and made.shown() == made.panel.first
+    made.panel.picture.press = [*share_of(made, 2, 3), 2]
+    assert made.panel.message.value == ""
+
+
+def test_the_pointer_does_one_thing() -> None:
+    made = Made()
+    axes = made.drawing.figure.axes[0]
+    with pytest.raises(ValueError, match=r"^grab and press are both given"):
+        Panel(
+            made.compute,
+            made.drawing,
+            {"x": made.x, "y": made.y},
+            grab=Grab("x", axes),
+            press=panels.Press(axes, lambda values, place, last: {}),
+        )
+    assert not made.panel.picture.brush
+    made.panel.picture.press = [0.5, 0.5, 1]
+    assert made.shown() == made.panel.first
+
+
 # --- what a notebook stores -----------------------------------------------------------------
 
 

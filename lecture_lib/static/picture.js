@@ -27,18 +27,22 @@ function render({ model, el }) {
     const [left, top, width, height] = region;
     const handle = document.createElement("div");
     Object.assign(handle.style, { position: "absolute", left, top, width, height });
-    Object.assign(handle.style, { cursor: model.get("both") ? "move" : "ew-resize", touchAction: "none" });
+    const cursor = model.get("brush") ? "crosshair" : model.get("both") ? "move" : "ew-resize";
+    Object.assign(handle.style, { cursor, touchAction: "none" });
     frame.append(handle);
-    const tell = (event) => {
+    const tell = (event, stroke) => {
       const box = img.getBoundingClientRect();
-      model.set("pointer", [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height]);
+      const place = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+      model.set("pointer", place);
+      model.set("press", [...place, stroke]);
       model.save_changes();
     };
+    const strokes = () => model.get("press")[2] ?? 0;
     handle.addEventListener("pointerdown", (event) => {
       handle.setPointerCapture(event.pointerId);
-      tell(event);
+      tell(event, strokes() + 1);
     });
-    handle.addEventListener("pointermove", (event) => event.buttons && tell(event));
+    handle.addEventListener("pointermove", (event) => event.buttons && tell(event, strokes()));
   }
   return () => {
     model.off("change:png", draw);
