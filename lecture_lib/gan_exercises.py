@@ -32,8 +32,8 @@ def check_discriminator_loss(function: Any) -> str:
         if not abs(at - expected) <= 1e-2:
             raise NotYetError(
                 f"Right for small logits, but at {far:g} (real) and {-far:g} (fake) it gives {at:g}, not "
-                f"{expected:g}: far out log(sigmoid(a)) is log(0), and exp(a) overflows. jax.nn.softplus(-a) "
-                "is -log(sigmoid(a)) for every a."
+                f"{expected:g}: log(sigmoid(a)) is log(0) there, or exp(a) overflows. jax.nn.softplus(-a) is "
+                "-log(sigmoid(a)) for every a."
             )
     return "It is -log of a probability, and good for any logit."
 
