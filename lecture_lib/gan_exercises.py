@@ -27,12 +27,14 @@ def check_discriminator_loss(function: Any) -> str:
         raise NotYetError("A doubled sigmoid: your formula takes D's probability, and a logit came in.")
     if not np.isclose(value, right, atol=1e-4):
         raise NotYetError(f"On six logits of each it gives {value:.4f}, expected {right:.4f}.")
-    far = function(jax.numpy.array([-200.0]), jax.numpy.array([200.0]))
-    if not np.isfinite(far) or abs(float(far) - 400) > 1e-2:
-        raise NotYetError(
-            f"Right for small logits, but at -200 (real) and 200 (fake) it gives {float(far):g}, not 400: "
-            "log(sigmoid(a)) is log(0) there. jax.nn.softplus(-a) is -log(sigmoid(a)) for every a."
-        )
+    for far, expected in ((-200.0, 400.0), (200.0, 0.0), (-2000.0, 4000.0)):
+        at = float(as_array(function(jax.numpy.array([far]), jax.numpy.array([-far])), ()))
+        if not abs(at - expected) <= 1e-2:
+            raise NotYetError(
+                f"Right for small logits, but at {far:g} (real) and {-far:g} (fake) it gives {at:g}, not "
+                f"{expected:g}: log(sigmoid(a)) is log(0) there, or exp(a) overflows. jax.nn.softplus(-a) is "
+                "-log(sigmoid(a)) for every a."
+            )
     return "It is -log of a probability, and good for any logit."
 
 
@@ -92,4 +94,11 @@ def check_inception_score(function: Any) -> str:
         raise NotYetError("Sum over the classes, but take the mean over the samples.")
     if not np.isclose(value, right):
         raise NotYetError(f"On 40 rows of three classes it gives {value:.4f}, expected {right:.4f}.")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        sure = float(as_array(function(np.eye(4)[[0, 0, 1, 2]]), ()))
+    if not np.isclose(sure, np.exp(1.5 * np.log(2))):  # the entropy of 1/2, 1/4, 1/4; the fourth never occurs
+        raise NotYetError(
+            f"Right where no probability is 0, but on rows of zeros and a one it gives {sure:.4f}, expected "
+            f"{np.exp(1.5 * np.log(2)):.4f}: 0 log 0 counts as 0, also for a class that never occurs."
+        )
     return "Sure of each and different from each other: both are needed for a high score."

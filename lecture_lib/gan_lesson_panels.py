@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from lecture_lib import figures, gan_trials
+from lecture_lib import checks, figures, gan_trials
 from lecture_lib.digit_pictures import INK_LOOK, LOOKS, blank, shown, wall
 from lecture_lib.figures import BLUE, GREEN, INK, ORANGE, PURPLE, Drawing
 from lecture_lib.gan_panels import BELOW, JUDGED, MANY, Opinions, blank_wall, check_generations, named
@@ -15,6 +15,9 @@ from lecture_lib.style_trials import Digits
 from lecture_lib.training import FittedGAN
 
 # --- what reaches G ---------------------------------------------------------------------------
+
+_FARTHEST = 3.5
+"""Where the axis of distances ends: even the first G's pictures are nearer to a digit."""
 
 
 class Reached(NamedTuple):
@@ -64,7 +67,7 @@ def reach_panel(fitted: FittedGAN, seen: Digits, new: Digits) -> Panel:
     bar = fig.colorbar(asked, cax=fig.add_axes((0.38, 0.22, 0.01, 0.17 * 8 / 3)), ticks=[-1, 0, 1])
     bar.ax.set_yticklabels(["darker", "same", "lighter"], fontsize=7)
     near = blank(three, "Nearest real")
-    bins = np.linspace(0, 3, 31)
+    bins = np.linspace(0, _FARTHEST, 36)
     four.hist(
         real, bins, weights=np.full(len(real), 1 / len(real)), color=GREEN, alpha=0.45, label="held-out real"
     )
@@ -80,7 +83,8 @@ def reach_panel(fitted: FittedGAN, seen: Digits, new: Digits) -> Panel:
     )
     four.axvline(edge, color=INK, lw=1.5, ls=":", label="nearest 1 % of real")
     (mark,) = four.plot([], [], "v", color=INK, ms=9, clip_on=False, label="this picture")
-    four.set(title="Copies?", xlabel="distance to the nearest", ylabel="share", xlim=(0, 3), ylim=(0, 0.2))
+    four.set(title="Copies?", xlabel="distance to the nearest", ylabel="share")
+    four.set(xlim=(0, _FARTHEST), ylim=(0, 0.2))
     four.legend(fontsize=6, loc="upper right", bbox_to_anchor=(1.02, 1.04))
 
     def compute(place: int, codes: int, look: str) -> Reached:
@@ -103,13 +107,14 @@ def reach_panel(fitted: FittedGAN, seen: Digits, new: Digits) -> Panel:
         sample.set_data(shown(what.image, what.look)[0])
         asked.set_data((what.pull / max(np.abs(what.pull).max(), 1e-12)).reshape(8, 8))
         near.set_data(shown(seen.x[what.row], what.look)[0])
-        mark.set_data([min(what.distance, 3.0)], [0.0])
+        mark.set_data([min(what.distance, _FARTHEST)], [0.0])
 
     def say(what: Reached) -> str:
+        label = seen.labels[what.row]
         return (
             f"after {what.step} steps | D: {what.said:.2f} | length of the gradient: "
-            f"{np.linalg.norm(what.pull):.3f} | nearest of {len(seen.x)} real digits: a "
-            f"{seen.labels[what.row]} at {what.distance:.2f} (nearest 1 % of real: {edge:.2f})"
+            f"{np.linalg.norm(what.pull):.3f} | nearest of {len(seen.x)} real digits: "
+            f"{'an' if label == 8 else 'a'} {label} at {what.distance:.2f} (nearest 1 % of real: {edge:.2f})"
         )
 
     def alt(what: Reached) -> str:
@@ -160,7 +165,7 @@ def drift_panel(fitted: FittedGAN, new: Digits, *, start: int = 6) -> Panel:
     Raises:
         ValueError: Too few snapshots, or pictures that are not 8x8.
     """
-    check_generations(fitted, least=start + 1)
+    check_generations(fitted, least=checks.whole("start", start, low=0) + 1)
     snapshots = fitted.snapshots
     courses: dict[tuple[int, gan_trials.Freed], Drift] = {}
 

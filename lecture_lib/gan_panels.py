@@ -160,7 +160,8 @@ def evolution_panel(fitted: FittedGAN, classifier: Pipeline, new: Digits) -> Pan
     digits = np.arange(CLASSES)
     bars = right.bar(digits, 0 * digits, color=BLUE, edgecolor="white", label="G's samples")
     right.plot(digits, of_real.shares, "k_", ms=14, mew=2, label="real digits")
-    right.set(title="Which digits the judge reads", xlabel="digit", ylabel="share", ylim=(0, 1.0))
+    right.set(title="Which digits the judge reads", xlabel="digit", ylabel="share", ylim=(0, 1.32))
+    right.set_yticks([0, 0.25, 0.5, 0.75, 1])
     right.set_xticks(digits)
     right.legend(fontsize=7)
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lecture_lib import adversarial, figures, gan_trials
+from lecture_lib import adversarial, checks, figures, gan_trials
 from lecture_lib.digit_pictures import INK_LOOK, wall
 from lecture_lib.figures import FAINT, GREEN, INK, ORANGE, Drawing
 from lecture_lib.gan_panels import BELOW, Opinions, blank_wall, check_generations, named
@@ -51,9 +51,11 @@ def step_panel(fitted: FittedGAN, seen: Digits, new: Digits, *, start: int = 4) 
         start: Which snapshot to start from at first.
 
     Raises:
-        ValueError: Too few snapshots, or pictures that are not 8x8.
+        ValueError: Too few snapshots, pictures that are not 8x8, or too few real digits to ask about.
     """
-    check_generations(fitted, least=start + 1)
+    check_generations(fitted, least=checks.whole("start", start, low=0) + 1)
+    if len(new.x) < _ASKED:
+        raise ValueError(f"new has {len(new.x)} digits; expected at least {_ASKED}")
     game, snapshots = fitted.game, fitted.snapshots
     key = jax.random.key(60)
     key_codes, key_steps = jax.random.split(key)
@@ -120,9 +122,10 @@ def step_panel(fitted: FittedGAN, seen: Digits, new: Digits, *, start: int = 4) 
         axes[2].plot([], [], m + ls, color=c, ms=5, label=f"mean over {name}")[0]
         for (name, c, m), ls in zip(kinds, ("--", "-."), strict=True)
     ]
-    letters = [axes[2].text(k, 0.03, "", ha="center", fontsize=9) for k in range(1, _SHOWN_STEPS + 1)]
+    letters = [axes[2].text(k, -0.16, "", ha="center", fontsize=9) for k in range(1, _SHOWN_STEPS + 1)]
     axes[2].axhline(0.5, color=INK, lw=1, ls=":")
-    axes[2].set(title="Whose step it was, and the means after it", ylabel="D's probability", ylim=(0, 1))
+    axes[2].set(title="Whose step it was, and the means after it", ylabel="D's probability", ylim=(-0.2, 1.4))
+    axes[2].set_yticks([0, 0.5, 1])
     axes[2].set(xlim=(-0.5, _SHOWN_STEPS + 0.5), xlabel=f"steps (the last {_SHOWN_STEPS})")
     axes[2].set_xticks(range(0, _SHOWN_STEPS + 1, 5))
     axes[2].legend(loc="upper right", ncols=2, fontsize=8)
@@ -176,6 +179,7 @@ def step_panel(fitted: FittedGAN, seen: Digits, new: Digits, *, start: int = 4) 
         "one step of D": step("D"),
         "one step of G": step("G"),
         "ten steps of each": step(*"DG" * 10),
+        "ten steps of D alone": step(*"D" * 10),
         "ten steps of G alone": step(*"G" * 10),
     }
     moving = [picture, *opinions.artists, *before, *after, *course, *letters]

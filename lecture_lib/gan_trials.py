@@ -103,7 +103,12 @@ def nearest(x: Float[Any, "n pixels"], data: Float[Any, "m pixels"]) -> tuple[np
 
     Returns:
         Its row, shape (n,), and its Euclidean distance, shape (n,).
+
+    Raises:
+        ValueError: `data` is empty.
     """
+    if not len(data):
+        raise ValueError("data is empty; expected at least one picture")
     apart = distance.cdist(np.asarray(x, np.float64), np.asarray(data, np.float64))
     return apart.argmin(axis=1), apart.min(axis=1)
 
@@ -191,12 +196,13 @@ def drift(
         samples: How many pictures to follow.
 
     Raises:
-        ValueError: An unknown `freed`.
+        TypeError, ValueError: An argument does not fit; the message names it.
     """
     if freed not in get_args(Freed):
         raise ValueError(f"freed is {freed!r}; expected one of {', '.join(map(repr, get_args(Freed)))}")
     checks.whole("steps", steps, low=1)
     checks.whole("samples", samples, low=1)
+    checks.finite("real", real)
     mask = _mask(game, state, freed)
     told = _drift(state, jnp.asarray(real), mask, key, game=game, steps=steps, samples=samples)
     return Drift(*map(np.asarray, told))

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from lecture_lib import gan_exercises
 from tests.test_exercises import verdict
@@ -51,7 +51,7 @@ def test_right_answers_pass(capsys: Capture) -> None:
         (bias, -(1 - 0.2)),
         (bias, jnp.float32(-0.8)),
         (score, right_score),
-        (score, lambda p: jnp.exp(jnp.sum(p * jnp.log(p / p.mean(0)), axis=1).mean())),
+        (score, lambda p: jnp.exp(jnp.sum(special.rel_entr(p, p.mean(0)), axis=1).mean())),
     ]
     for check, answer in cases:
         assert verdict(capsys, check, answer).startswith("Right. "), check
@@ -67,6 +67,16 @@ def test_right_answers_pass(capsys: Capture) -> None:
         (loss, lambda r, f: jax.nn.softplus(-r).sum() + jax.nn.softplus(f).sum(), "On six logits of each"),
         (loss, naive, "log(sigmoid(a)) is log(0) there"),
         (loss, naive, "it gives inf, not 400"),
+        (
+            loss,  # right where real is far below 0 and fake far above, overflows on the other side
+            lambda r, f: (jnp.log(1 + jnp.exp(r)) - r).mean() + (f + jnp.log(1 + jnp.exp(-f))).mean(),
+            "it gives inf, not 0",
+        ),
+        (
+            score,
+            lambda p: np.exp((p * np.log(p / p.mean(0))).sum(1).mean()),
+            "it gives nan, expected 2.8284: 0 log 0 counts as 0",
+        ),
         (
             loss,
             lambda r, f: -jnp.log(d(r) + 1e-9).mean() - jnp.log(1 - d(f) + 1e-9).mean(),

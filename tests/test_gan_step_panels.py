@@ -23,6 +23,7 @@ BUTTONS = {
     "one step of D": "D",
     "one step of G": "G",
     "ten steps of each": "DG" * 10,
+    "ten steps of D alone": "D" * 10,
     "ten steps of G alone": "G" * 10,
 }
 
