@@ -91,6 +91,16 @@ def parabola(z):
 finite = Mixture(np.ones(3) / 3, np.array([[-1.0, 0], [0, 1], [1, 0]]), np.stack([0.1 * np.eye(2)] * 3))
 infinite_panels.code_panel(finite, InfiniteMixture(parabola), finite.means)
 """
+SEVEN = """
+import numpy as np
+from lecture_lib import problem_panels, style_trials
+class Machine:
+    classes_ = np.arange(10)
+    def predict_proba(self, x):
+        return np.full((len(x), 10), 0.1)
+new = style_trials.embedded("new writers")
+problem_panels.seven_panel({"ink": lambda x: -x.sum(axis=1)}, Machine(), new.x[new.labels == 7][:3])
+"""
 
 
 # ---------------------------------------------------------------- the notebooks of the collection
@@ -457,8 +467,8 @@ def test_error_of_a_panel_shows_in_it_and_goes_again(shown: Shown) -> None:
 
 @pytest.fixture(scope="module")
 def mixtures(root: Path, lab: Lab, chrome: Browser) -> Iterator[Notebook]:
-    """A notebook with the panel of draws in cell 0 and that of codes, with a model by hand, in 1."""
-    write(root / "mixtures.ipynb", [DRAW, CODE])
+    """A notebook with the panels of draws in cell 0, of codes (a model by hand) in 1, and of a 7 in 2."""
+    write(root / "mixtures.ipynb", [DRAW, CODE, SEVEN])
     notebook = Notebook(chrome, lab, "mixtures.ipynb")
     notebook.run_all()
     yield notebook
@@ -517,8 +527,47 @@ def test_point_dragged_in_the_picture_moves_both_sliders(mixtures: Notebook) -> 
     told = f"At x = ({value_of(page, 1, 0):.2f}, {value_of(page, 1, 1):.2f})"
     mixtures.wait_for(lambda: told in alt_of(page, 1), 10)
     assert "cluster 1 with responsibility 1.000" in alt_of(page, 1)
-    page.get_by_role("button", name="Reset").last.click()
+    page.get_by_role("button", name="Reset").nth(1).click()
     assert mixtures.at_rest(1, 20, like=first) is not None
+    assert complaints(mixtures) == []
+
+
+def test_pixels_are_toggled_by_a_press_and_drawn_over_by_a_stroke(mixtures: Notebook) -> None:
+    page = mixtures.page
+    first = settled(mixtures, 2)
+    handle = page.evaluate_handle(
+        """() => [...lab.cells()[2].querySelectorAll(".jp-OutputArea div")]
+            .find((node) => node.style.cursor === "crosshair")"""
+    ).as_element()
+    assert handle is not None
+    handle.scroll_into_view_if_needed()
+    box = handle.bounding_box()
+    assert box is not None
+
+    def place(row: int, column: int) -> tuple[float, float]:
+        return box["x"] + (column + 0.5) / 8 * box["width"], box["y"] + (row + 0.5) / 8 * box["height"]
+
+    def shows(*changed: str) -> bool:
+        return f"Changed pixels: {', '.join(changed) or 'none'}." in alt_of(page, 2)
+
+    assert not shows()  # it opens with one pixel more at the tail
+    page.get_by_role("button", name="Undo all").click()
+    mixtures.wait_for(shows, 10)
+    for told in (["row 0 column 0"], [], ["row 0 column 0"]):  # the same place, again and again
+        page.mouse.click(*place(0, 0))
+        mixtures.wait_for(lambda told=told: shows(*told), 10)
+    page.mouse.move(*place(2, 0))
+    page.mouse.down()
+    mixtures.wait_for(lambda: shows("row 0 column 0", "row 2 column 0"), 10)
+    page.mouse.move(*place(6, 0), steps=2)
+    page.mouse.up()
+    drawn = [f"row {row} column 0" for row in (0, 2, 3, 4, 5, 6)]
+    mixtures.wait_for(lambda: shows(*drawn), 10)
+    page.mouse.move(*place(6, 7))  # let go: it stays
+    settled(mixtures, 2)
+    assert shows(*drawn)
+    page.get_by_role("button", name="Reset").last.click()
+    assert mixtures.at_rest(2, 20, like=first) is not None
     assert complaints(mixtures) == []
 
 
