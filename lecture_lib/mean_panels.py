@@ -94,7 +94,7 @@ def mean_panel(*, phases: tuple[float, float] = (0.0, 90.0), size: int = 32) -> 
 
     controls = {
         "share": slider("probability of the second picture", 0.5, 0, 1, 0.01),
-        "mix": slider("share of the second in your answer", 0.0, 0, 1, 0.01),
+        "mix": slider("second picture in your answer", 0.0, 0, 1, 0.01),
     }
     moving = [pictures[2], *share_text, line, ends, best, mine]
     return Panel(compute, Drawing(fig, moving, update, alt), controls, describe=say)

@@ -73,7 +73,8 @@ def seven_panel(
 ) -> Panel:
     """A 7 whose pixels are toggled by the pointer, and what each judge says of it against the 7 as written.
 
-    It opens with one pixel more at the tail. A toggled pixel becomes full ink if it was below one half, and blank otherwise.
+    It opens with one pixel more at the tail. A toggled pixel becomes full ink if it was below one half, and
+    blank otherwise.
 
     Args:
         judges: Their opinions are log-densities in nats; one to four of them.

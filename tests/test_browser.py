@@ -89,6 +89,16 @@ def parabola(z):
 finite = Mixture(np.ones(3) / 3, np.array([[-1.0, 0], [0, 1], [1, 0]]), np.stack([0.1 * np.eye(2)] * 3))
 infinite_panels.code_panel(finite, InfiniteMixture(parabola), finite.means)
 """
+SEVEN = """
+import numpy as np
+from lecture_lib import problem_panels, style_trials
+class Machine:
+    classes_ = np.arange(10)
+    def predict_proba(self, x):
+        return np.full((len(x), 10), 0.1)
+new = style_trials.embedded("new writers")
+problem_panels.seven_panel({"ink": lambda x: -x.sum(axis=1)}, Machine(), new.x[new.labels == 7][:3])
+"""
 
 
 # ---------------------------------------------------------------- the notebooks of the collection
@@ -264,8 +274,8 @@ class Shown(NamedTuple):
 @pytest.fixture(scope="module")
 def shown(root: Path, lab: Lab, chrome: Browser) -> Iterator[Shown]:
     """A notebook with the moon slider in cell 1, the penalty panel in 2, one that fails in 3, the panel of
-    draws in 4 and that of codes, with a model by hand, in 5."""
-    write(root / "panels.ipynb", [MODELS, "slider", PENALTY, FAILING, DRAW, CODE])
+    draws in 4, that of codes, with a model by hand, in 5, and a 7 to press on in 6."""
+    write(root / "panels.ipynb", [MODELS, "slider", PENALTY, FAILING, DRAW, CODE, SEVEN])
     notebook = Notebook(chrome, lab, "panels.ipynb")
     notebook.run_all()
     yield Shown(notebook, json.loads((root / "told.json").read_text()))
@@ -509,6 +519,45 @@ def test_point_dragged_in_the_picture_moves_both_sliders(shown: Shown) -> None:
     assert "cluster 1 with responsibility 1.000" in alt_of(page, 5)
     page.locator(".jp-Cell").nth(5).get_by_role("button", name="Reset").click()
     assert notebook.at_rest(5, 20, like=first) is not None
+    assert complaints(notebook) == []
+
+
+def test_pixels_are_toggled_by_a_press_and_drawn_over_by_a_stroke(shown: Shown) -> None:
+    notebook, page = shown.notebook, shown.notebook.page
+    first = settled(notebook, 6)
+    handle = page.evaluate_handle(
+        """() => [...lab.cells()[6].querySelectorAll(".jp-OutputArea div")]
+            .find((node) => node.style.cursor === "crosshair")"""
+    ).as_element()
+    assert handle is not None
+    handle.scroll_into_view_if_needed()
+    box = handle.bounding_box()
+    assert box is not None
+
+    def place(row: int, column: int) -> tuple[float, float]:
+        return box["x"] + (column + 0.5) / 8 * box["width"], box["y"] + (row + 0.5) / 8 * box["height"]
+
+    def shows(*changed: str) -> bool:
+        return f"Changed pixels: {', '.join(changed) or 'none'}." in alt_of(page, 6)
+
+    assert not shows()  # it opens with one pixel more at the tail
+    page.get_by_role("button", name="Undo all").click()
+    notebook.wait_for(shows, 10)
+    for told in (["row 0 column 0"], [], ["row 0 column 0"]):  # the same place, again and again
+        page.mouse.click(*place(0, 0))
+        notebook.wait_for(lambda told=told: shows(*told), 10)
+    page.mouse.move(*place(2, 0))
+    page.mouse.down()
+    notebook.wait_for(lambda: shows("row 0 column 0", "row 2 column 0"), 10)
+    page.mouse.move(*place(6, 0), steps=2)
+    page.mouse.up()
+    drawn = [f"row {row} column 0" for row in (0, 2, 3, 4, 5, 6)]
+    notebook.wait_for(lambda: shows(*drawn), 10)
+    page.mouse.move(*place(6, 7))  # let go: it stays
+    settled(notebook, 6)
+    assert shows(*drawn)
+    page.locator(".jp-Cell").nth(6).get_by_role("button", name="Reset").click()
+    assert notebook.at_rest(6, 20, like=first) is not None
     assert complaints(notebook) == []
 
 
