@@ -104,6 +104,13 @@ def test_models_share_nothing(reference: FittedGAN) -> None:
     assert same(fitted.last.state, reference.last.state)
 
 
+def test_nor_does_the_model_of_fit_after_no_step() -> None:
+    model = tiny().discriminator
+    fitted = training.fit(model, lambda *_: (0.0, {}), DATA, key=KEY, steps=0, progress=None)
+    fitted.model.layers.layers[0].bias[...] = jnp.full(8, 7.0)
+    assert same(weights(model), weights(tiny().discriminator))
+
+
 def test_data_of_any_kind(reference: FittedGAN) -> None:
     assert same(fit(data=DATA.astype(np.float64)).last.state, reference.last.state)
     # whole numbers: nothing is rounded
