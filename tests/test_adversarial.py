@@ -108,6 +108,22 @@ def test_rules_are_the_same_for_players_of_the_same_shape() -> None:
 
 # --- which gradient -------------------------------------------------------------------------
 
+
+@partial(jax.jit, static_argnums=0)
+def made(game: Any, params: Any, z: Any) -> Any:
+    return game.generator_of(params)(z)
+
+
+@jax.jit
+def back_through_d(d: Any, x: Any, slope: Any) -> Any:
+    return jax.vjp(d, x)[1](slope)[0]
+
+
+@partial(jax.jit, static_argnums=0)
+def back_through_g(game: Any, params: Any, z: Any, by_pixels: Any) -> Any:
+    return jax.vjp(lambda params: game.generator_of(params)(z), params)[1](by_pixels)[0]
+
+
 SLOPES = {
     objectives.NON_SATURATING: lambda a: -special.expit(-a),
     objectives.MINIMAX: lambda a: -special.expit(a),
@@ -122,12 +138,10 @@ def test_gradient_of_g_comes_through_the_pixels(losses: Any) -> None:
     z = jax.random.normal(KEY, (16, 2))
     after, said = of_g(game, state, KEY, 0.5)
     d = game.discriminator_of(state.discriminator)
-    made = jax.jit(lambda params: game.generator_of(params)(z))
-    x = made(state.generator)
-    a = jax.jit(d)(x)
-    slope = jnp.asarray(SLOPES[losses](np.asarray(a)) / 16, jnp.float32)
-    (by_pixels,) = jax.jit(lambda x, slope: jax.vjp(d, x)[1](slope))(x, slope)
-    (expected,) = jax.jit(lambda params, slope: jax.vjp(made, params)[1](slope))(state.generator, by_pixels)
+    x = made(GAME, state.generator, z)
+    a = numpy_d(d, x)
+    by_pixels = back_through_d(d, x, jnp.asarray(SLOPES[losses](a) / 16, jnp.float32))
+    expected = back_through_g(GAME, state.generator, z, by_pixels)
     told = after.generator_moments
     for ours, theirs in zip(jax.tree.leaves(told), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-7)  # float32, sums over 16 codes

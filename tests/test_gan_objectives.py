@@ -111,7 +111,7 @@ def test_logits_far_out_are_exact_with_their_gradients() -> None:
 
 
 @given(logits())
-@LAW
+@settings(LAW, max_examples=20)
 def test_derivatives_by_a_logit(fake: Any) -> None:
     d, not_d = special.expit(fake), special.expit(-fake)
     for loss, expected in (

@@ -40,27 +40,30 @@ def trained() -> training.FittedGAN:
 # --- training -------------------------------------------------------------------------------
 
 
-def test_build_and_train(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_train_plays_by_the_rates_of_the_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is handed to `fit_gan`; labels are not. It is played in tests/gans.py."""
+    told: list[Any] = []
     monkeypatch.setattr(gan_trials, "HIDDEN", (8,))
-    data = Digits(pictures(70), np.zeros(70, int))
-    fitted = gan_trials.train(data, key=KEY, steps=30)
-    assert [s.step for s in fitted.snapshots] == [0, 10, 20]  # the generations up to there
-    assert (fitted.last.step, fitted.last.gan.generator.latent) == (30, 16)
+    monkeypatch.setattr(training, "fit_gan", lambda *given, **named: told.append((given, named)))
+    data = digits("writers", 70)
+    gan_trials.train(data, key=KEY, steps=30, losses=objectives.MINIMAX, penalty=0.5, progress="digits")
+    gan_trials.train(data, key=KEY)
+    (((gan, x), named), (_, rest)) = told
     key_weights, key_training = jax.random.split(KEY)
-    same_again = training.fit_gan(
-        gan_trials.build(nnx.Rngs(key_weights), pixels=4),
-        data.x,
-        key=key_training,
-        steps=30,
-        batch_size=64,
-        generator_rate=5e-4,
-        discriminator_rate=5e-4,
-        penalty=0.1,
-        progress=None,
-    )
-    assert same(fitted.last.state, same_again.last.state)
-    other = gan_trials.train(data._replace(labels=data.labels + 3), key=KEY, steps=30)
-    assert same(other.last.state, fitted.last.state)  # labels are not looked at
+    expected = gan_trials.build(nnx.Rngs(key_weights), pixels=64)
+    assert same(nnx.state(gan), nnx.state(expected)) and x is data.x
+    rates = {"generator_rate": 5e-4, "discriminator_rate": 5e-4}
+    assert named.pop("key") == rest.pop("key") == key_training
+    assert named == {
+        **{"steps": 30, "snapshots": [0, 10, 20], "losses": objectives.MINIMAX},
+        **{"penalty": 0.5, "progress": "digits"},
+        **rates,
+    }
+    assert rest == {
+        **{"steps": 5000, "snapshots": list(gan_trials.GENERATIONS), "losses": objectives.NON_SATURATING},
+        **{"penalty": 0.1, "progress": None},
+        **rates,
+    }
 
 
 def test_players_of_the_notebook() -> None:
@@ -102,7 +105,7 @@ def test_nearest_is_that_of_brute_force() -> None:
 
 @pytest.fixture(scope="module")
 def judge() -> Any:
-    return gan_trials.judge(digits("writers", 1000))
+    return gan_trials.judge(digits("writers", 600))
 
 
 def test_worth_of_real_digits(judge: Any) -> None:
@@ -116,7 +119,7 @@ def test_worth_of_real_digits(judge: Any) -> None:
     assert worth.score == pytest.approx(measures.inception_score(p))
     np.testing.assert_allclose(worth.shares, [(read == digit).mean() for digit in range(10)])
     assert worth.shares.sum() == pytest.approx(1)
-    assert worth.confidence > 0.85 and 7.5 < worth.score <= 10
+    assert worth.confidence > 0.85 and 5 < worth.score <= 10
 
 
 def test_worth_of_poor_samples(judge: Any) -> None:
@@ -315,11 +318,12 @@ def test_share_of_the_last_bias_of_a_d_that_hears_nothing() -> None:
     gan = tiny()
     last: Any = gan.discriminator.layers.layers[-1]
     last.kernel[...] = jnp.zeros_like(last.kernel[...])
-    shares = gan_trials.shares(*adversarial.start(gan), key=KEY)
-    assert shares.generator == shares.other_layers == 0
-    z = jax.random.normal(KEY, (256, 2))
+    shares = gan_trials.shares(*adversarial.start(gan), key=KEY, n=32)
+    assert shares.generator == 0 and abs(shares.other_layers) < 1e-6  # a difference of float32 sums near 1
+    z = jax.random.normal(KEY, (32, 2))
     first: Any = gan.discriminator.layers.layers[0]
-    h = np.asarray(gan.generator(z), np.float64) @ np.asarray(first.kernel[...], np.float64)
+    made = special.expit(numpy_mlp(gan.generator.decoder.layers, z))
+    h = made @ np.asarray(first.kernel[...], np.float64)
     h = np.where(h > 0, h, 0.2 * h).mean(axis=0)
     # d/db = c and d/dw = c mean(h), for both the loss and the mean logit
     np.testing.assert_allclose([shares.last_bias, shares.last_weights], [1, h @ h] / (1 + h @ h), atol=1e-5)
