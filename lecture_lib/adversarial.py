@@ -39,7 +39,8 @@ class Said(NamedTuple):
     loss: Float[Array, ""]
     """Of the player whose step it was, D's with the penalty."""
     real: Float[Array, ""]
-    """Mean probability of "real" that D gave to real x; 0 in a step of G, which never meets one."""
+    """Mean probability of "real" that D gave to real x; 0 in a step of G, which never meets one. It is the
+    sigmoid of D's output: with the least-squares losses, whose output is a score, it orders but is none."""
     fake: Float[Array, ""]
     """The same for generated x."""
 
@@ -112,7 +113,7 @@ class Game:
         (value, fake), gradient = jax.value_and_grad(loss, has_aux=True)(state.generator)
         params, moments = self.update(gradient, state.generator_moments, state.generator, rate)
         kept = jnp.minimum(0.999, (1 + state.steps) / (10 + state.steps))
-        averaged = jax.tree.map(lambda old, new: kept * old + (1 - kept) * new, state.averaged, params)
+        averaged = jax.tree.map(lambda old, new: old + (1 - kept) * (new - old), state.averaged, params)
         state = state._replace(
             generator=params, averaged=averaged, generator_moments=moments, steps=state.steps + 1
         )

@@ -19,7 +19,12 @@ def shown(images: Float[Any, "..."], look: str) -> Float[np.ndarray, "n 120 120"
     Args:
         images: Brightness, shape (n, 8, 8) or (n, 64).
         look: One of LOOKS.
+
+    Raises:
+        ValueError: Another look.
     """
+    if look not in LOOKS:
+        raise ValueError(f"look is {look!r}; expected one of {', '.join(map(repr, LOOKS))}")
     images = np.asarray(images).reshape(-1, 8, 8)
     if look == INK_LOOK:
         return figures.as_ink(images)

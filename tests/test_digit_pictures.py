@@ -85,3 +85,8 @@ def test_blank() -> None:
     plain: Any = digit_pictures.blank(fig.add_subplot())
     assert plain.get_array().shape == (SIDE, SIDE) and plain.axes.get_title() == ""
     plt.close(fig)
+
+
+def test_other_looks_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"^look is 'oil'; expected one of 'as ink', 'raw pixels'$"):
+        digit_pictures.shown(IMAGES, "oil")
