@@ -159,7 +159,7 @@ def _bar(label: str | None, steps: int) -> Iterator[Callable[[int, float], None]
         yield lambda step, loss: None
         return
     layout = "{desc} |{bar:30}| {n_fmt}/{total_fmt} steps, {elapsed}{postfix}"
-    with tqdm(total=steps, desc=label, bar_format=layout, file=sys.stdout, mininterval=0.1) as bar:
+    with tqdm(total=steps, desc=label, bar_format=layout, file=sys.stdout, mininterval=0.25) as bar:
 
         def show(step: int, loss: float) -> None:
             bar.set_postfix_str(f"loss {loss:.4g}", refresh=False)

@@ -239,7 +239,7 @@ def fit_many(
         _, params, rest = split
         return _Carry(params, rest, transform.init(params))
 
-    graphdef = nnx.graphdef(build(nnx.Rngs(0)))
+    graphdef = nnx.graphdef(nnx.eval_shape(lambda: build(nnx.Rngs(0))))  # no weights are drawn for it
     static = {"graphdef": graphdef, "loss": loss, "transform": transform, "schedule": schedule, "many": True}
     training_keys = jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys)
     carry = jax.vmap(start)(keys)

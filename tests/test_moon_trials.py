@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from lecture_lib import measures, moon, moon_trials, objectives, training
+from lecture_lib import chunks, measures, moon, moon_trials, objectives
 from lecture_lib.networks import VAE, Autoencoder
 
 SIZE = moon_trials.SIZE
@@ -250,7 +250,7 @@ def test_a_small_run(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_interrupted_run_is_not_judged(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupt(losses: Any, state: Any) -> None:
+    def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
     def judge(*_: Any) -> None:
@@ -258,7 +258,7 @@ def test_an_interrupted_run_is_not_judged(
 
     keys = jax.random.split(jax.random.key(0), 2)
     with monkeypatch.context() as patched:
-        patched.setattr(training, "_stop_if_diverged", interrupt)  # called between the chunks of steps
+        patched.setattr(chunks, "_stop_if_diverged", interrupt)  # called between the chunks of steps
         patched.setattr(moon_trials, "judge", judge)
         with pytest.raises(KeyboardInterrupt, match="the trial was interrupted: half-trained models"):
             moon_trials.run("auto-encoder", moon_trials.FIVE_PHASES, keys=keys)
