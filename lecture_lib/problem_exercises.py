@@ -52,6 +52,8 @@ def check_explained(function: Any) -> str:
 def check_sharpness(function: Any) -> str:
     """function(picture): root of (squared differences of neighbours / squares), black outside."""
     picture = strokes.as_mnist(strokes.example(2), width=2.5)
+    rows, columns = (np.flatnonzero(picture.any(axis=axis)) for axis in (1, 0))
+    picture = picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]  # its ink meets every edge
     value = float(as_array(function(picture), ()))
     if not np.isclose(float(as_array(function(picture / 2), ())), value, rtol=1e-6):
         raise NotYetError(
@@ -62,8 +64,11 @@ def check_sharpness(function: Any) -> str:
         raise NotYetError("The root is missing: as it stands the unit is radians a pixel, squared.")
     if np.isclose(value, right / np.sqrt(2), rtol=1e-4):
         raise NotYetError("The squares of both directions are added, not averaged.")
+    inside = sum((np.diff(picture, axis=axis) ** 2).sum() for axis in (0, 1)) / (picture**2).sum()
+    if np.isclose(value, np.sqrt(inside), rtol=1e-4):
+        raise NotYetError("The steps from the edge of the picture to the black beyond it are missing.")
     if not np.isclose(value, right, rtol=1e-4):
-        raise NotYetError(f"For a 2 of pen strokes it gives {value:.3f}, expected {right:.3f}.")
+        raise NotYetError(f"For a 2 cut to its ink it gives {value:.3f}, expected {right:.3f}.")
     return "Brightness does not matter; blur lowers it, and so does a wider pen."
 
 

@@ -25,6 +25,13 @@ def sharpness(picture: Any) -> Any:
     return np.sqrt(slopes / np.sum(picture**2))
 
 
+def sharpness_within(picture: Any, mode: str | None) -> Any:
+    """Without the black beyond the edge: none of it, or what `np.pad` puts there instead."""
+    around = np.pad(picture, 1, mode=mode) if mode else picture  # type: ignore[call-overload]
+    slopes = np.sum(np.diff(around, axis=0) ** 2) + np.sum(np.diff(around, axis=1) ** 2)
+    return np.sqrt(slopes / np.sum(picture**2))
+
+
 def test_right_answers_pass(capsys: Capture) -> None:
     for check, answer in (
         (problem_exercises.check_best_guess, lambda pictures, p: p @ pictures),
@@ -59,6 +66,9 @@ def test_right_answers_pass(capsys: Capture) -> None:
         (problem_exercises.check_sharpness, lambda x: sharpness(x) * x.sum(), "divide by something"),
         (problem_exercises.check_sharpness, lambda x: sharpness(x) ** 2, "root is missing"),
         (problem_exercises.check_sharpness, lambda x: sharpness(x) / np.sqrt(2), "added, not averaged"),
+        (problem_exercises.check_sharpness, lambda x: sharpness_within(x, None), "to the black beyond"),
+        (problem_exercises.check_sharpness, lambda x: sharpness_within(x, "edge"), "expected"),
+        (problem_exercises.check_sharpness, lambda x: sharpness_within(x, "wrap"), "expected"),
         (problem_exercises.check_sharpness, lambda x: 1.0, "expected"),
         (problem_exercises.check_sharpness, lambda x: ..., "returns nothing yet"),
         (problem_exercises.check_sharpness, lambda x: 1 / 0, "ZeroDivisionError"),
