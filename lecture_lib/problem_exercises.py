@@ -76,7 +76,9 @@ def check_sharpness(function: Any) -> str:
 def check_pixel(judges: Mapping[str, Judge], seven: Any, place: Any) -> str:
     """A blank pixel, as (row, column), away from all ink, that the first judge minds less than the tail's."""
     picture = np.asarray(seven, np.float32).reshape(8, 8)
-    row, column = (int(v) if v == int(v) else -1 for v in as_array(place, (2,)))
+    if np.shape(place) != (2,):
+        raise NotYetError(f"place is {place}; expected a row and a column, such as (0, 7).")
+    row, column = (int(v) if np.isfinite(v) and v == int(v) else -1 for v in as_array(place, (2,)))
     if not (0 <= row < 8 and 0 <= column < 8):
         raise NotYetError(f"place is {place}; expected a row and a column, whole numbers from 0 to 7.")
     if picture[row, column] > 0:

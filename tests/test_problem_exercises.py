@@ -99,8 +99,11 @@ def test_a_pixel_that_fools_the_judge(capsys: Capture) -> None:
         (fooled, inked, "There is ink already"),
         (fooled, (8, 0), "from 0 to 7"),
         (fooled, (0.5, 0), "whole numbers"),
-        (fooled, 3, "returns shape"),
-        (fooled, "corner", "ValueError"),
+        (fooled, 3, "expected a row and a column"),
+        (fooled, None, "expected a row and a column"),
+        (fooled, (np.nan, 0), "whole numbers"),
+        (fooled, (np.inf, 0), "whole numbers"),
+        (fooled, "corner", "expected a row and a column"),
     ):
         said = verdict(capsys, check, judges, SEVEN, place)
         assert said.startswith("Not yet. ") and hint in said, said
