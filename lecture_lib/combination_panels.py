@@ -40,6 +40,8 @@ def combination_panel(database: Any, kinds: Mapping[str, Any], *, k: int = 2) ->
         ValueError: The shapes do not fit each other, or there is no kind.
     """
     database = np.asarray(database, np.float64)
+    if database.ndim != 2 or round(database.shape[1] ** 0.5) ** 2 != database.shape[1]:
+        raise ValueError(f"database has shape {database.shape}; expected (n, size * size)")
     pictures = {name: np.asarray(of, np.float64) for name, of in kinds.items()}
     shapes = {of.shape for of in pictures.values()}
     if len(shapes) != 1 or (shape := shapes.pop())[1:] != database.shape[1:] or shape[0] < 2:
@@ -81,6 +83,8 @@ def combination_panel(database: Any, kinds: Mapping[str, Any], *, k: int = 2) ->
         picture = pictures[kind][which]
         if (kind, which) not in paths:
             paths[kind, which] = combinations.pursue(database, picture, _SLOTS)
+            if not paths[kind, which]:
+                raise ValueError(f"kinds[{kind!r}][{which}] has no light where the database has some")
         path = paths[kind, which]
         return Composed(kind, which, picture, path, min(k, len(path)), k)
 

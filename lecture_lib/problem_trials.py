@@ -8,7 +8,7 @@ from flax import nnx
 from jaxtyping import Float, PRNGKeyArray
 from scipy import ndimage, stats
 
-from lecture_lib import objectives, training
+from lecture_lib import checks, objectives, training
 from lecture_lib.networks import VAE, Likelihood
 from lecture_lib.style_trials import NOISE_START, Digits
 
@@ -147,12 +147,16 @@ def edited(x: Float[np.ndarray, "n pixels"], *, ink: float = 1.0) -> Edited:
     """Both edits of each 7: the same amount on a pixel of the same value, 0.
 
     Args:
-        x: Flat square pictures of sevens.
+        x: Flat square pictures of sevens, at least 1.
         ink: Brightness of the pixel that is set, in (0, 1].
 
     Raises:
-        ValueError: As for `tail_pixel` and `stray_pixel`; or an ink outside (0, 1].
+        TypeError: x does not hold floating-point numbers.
+        ValueError: As for `tail_pixel` and `stray_pixel`; x has another shape, or an ink outside (0, 1].
     """
+    checks.floating("x", x)
+    if x.ndim != 2 or not len(x) or round(x.shape[1] ** 0.5) ** 2 != x.shape[1]:
+        raise ValueError(f"x has shape {x.shape}; expected (n, size * size), at least one picture")
     if not 0 < ink <= 1:
         raise ValueError(f"ink is {ink}; expected a brightness in (0, 1]")
     size = Digits(x, np.zeros(len(x), np.int32)).size
@@ -179,7 +183,8 @@ def averages(x: Float[np.ndarray, "n pixels"], key: PRNGKeyArray, n: int) -> Flo
     """
     if len(x) < 2:
         raise ValueError(f"x has {len(x)} pictures; expected at least 2")
-    pairs = [jax.random.choice(k, len(x), (2,), replace=False) for k in jax.random.split(key, n)]
+    keys = jax.random.split(key, checks.whole("n", n, low=1))
+    pairs = [jax.random.choice(k, len(x), (2,), replace=False) for k in keys]
     return np.asarray(x, np.float64)[np.array(pairs)].mean(axis=1)
 
 

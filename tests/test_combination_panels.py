@@ -88,6 +88,14 @@ def test_what_the_panel_refuses() -> None:
             combination_panels.combination_panel(DATABASE, kinds)
 
 
+def test_databases_and_pictures_that_cannot_be_combined() -> None:
+    for database in (DATABASE[0], DATABASE[:, :15]):
+        with pytest.raises(ValueError, match=r"^database has shape .*; expected \(n, size \* size\)"):
+            combination_panels.combination_panel(database, {"a": np.ones((3, 16))})
+    with pytest.raises(ValueError, match=r"^kinds\['a'\]\[0\] has no light where"):
+        combination_panels.combination_panel(np.abs(DATABASE), {"a": -np.ones((3, 16))})
+
+
 def test_curves_are_told_with_their_means() -> None:
     curves = {name: combinations.curve(DATABASE, of, (1, 2, 5)) for name, of in KINDS.items()}
     found = combination_panels.explained_figure(curves, (1, 2, 5))

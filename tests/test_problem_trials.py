@@ -76,6 +76,14 @@ def test_both_edits_of_every_seven_are_the_same_change() -> None:
         assert ((edits.tails != edits.strays).sum(axis=1) == 2).all()
 
 
+def test_edits_refuse_what_is_no_list_of_square_pictures_of_floats() -> None:
+    for x in (SEVENS[:, :63], SEVENS[0], SEVENS[:0]):
+        with pytest.raises(ValueError, match=r"^x has shape .*; expected \(n, size \* size\), at least one"):
+            problem_trials.edited(x)
+    with pytest.raises(TypeError, match=r"^x has dtype int64; expected floating-point"):
+        problem_trials.edited((SEVENS > 0.5).astype(np.int64), ink=0.5)  # would be cut off to no change
+
+
 def test_pictures_without_the_places() -> None:
     with pytest.raises(ValueError, match=r"^picture has no pixel of 0.5 or more"):
         problem_trials.tail_pixel(np.full((4, 4), 0.2))
@@ -128,6 +136,8 @@ def test_averages_are_of_two_different_pictures() -> None:
     )  # all pairs: one is missed with probability below 15 (14/15)^60
     with pytest.raises(ValueError, match=r"^x has 1 pictures; expected at least 2"):
         problem_trials.averages(x[:1], jax.random.key(0), 3)
+    with pytest.raises(ValueError, match=r"^n is 0; expected at least 1"):
+        problem_trials.averages(x, jax.random.key(0), 0)
 
 
 def test_interval_of_a_mean_is_that_of_the_normal_for_many() -> None:
