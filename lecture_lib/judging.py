@@ -14,6 +14,7 @@ from scipy import stats
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.decomposition import PCA
 from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neighbors import KernelDensity
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC
@@ -96,9 +97,11 @@ def kernel_density(seen: Digits, bandwidth: float | None = None) -> KernelDensit
 def classifier(seen: Digits) -> CalibratedClassifierCV:
     """The judge of notebook 04 with probabilities: principal components and a support vector machine.
 
-    Its scores become probabilities by one temperature, fitted by cross-validation (Guo et al. 2017).
+    Its scores become probabilities by one temperature, fitted by cross-validation (Guo et al. 2017). They are
+    margins, one class against the rest: `SVC` itself hands out votes, which give every picture, noise too,
+    nearly the same probability.
     """
-    machine = make_pipeline(PCA(min(40, seen.x.shape[1]), random_state=0), SVC(C=10))
+    machine = make_pipeline(PCA(min(40, seen.x.shape[1]), random_state=0), OneVsRestClassifier(SVC(C=10)))
     return CalibratedClassifierCV(machine, ensemble=False, method="temperature").fit(seen.x, seen.labels)
 
 

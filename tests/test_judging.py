@@ -112,6 +112,9 @@ def test_classifier_gives_probabilities_that_go_with_being_right() -> None:
     sure = probabilities.max(axis=1) > 0.9
     right = machine.predict(NEW.x) == NEW.labels
     assert right[sure].mean() > right[~sure].mean()
+    noise = np.random.default_rng(0).uniform(size=(200, 64))
+    unsure = machine.predict_proba(noise).max(axis=1)
+    assert np.median(unsure) < 0.8 < np.median(probabilities.max(axis=1))  # votes give .9 to both
     for label in (0, 7):
         np.testing.assert_allclose(
             judging.class_judge(machine, label)(SEVENS), np.log(machine.predict_proba(SEVENS)[:, label])
