@@ -171,7 +171,7 @@ def explained_figure(curves: Mapping[str, Any], ks: Sequence[int]) -> Still:
         ax.errorbar(aside, middle, ends, color=colour, marker=marker, ls=style, ms=6, capsize=3, label=name)
         told.append(f"{name} " + ", ".join(f"{value:.3f}" for value in middle))
     ax.set(xscale="log", yscale="log", xlabel="k, pictures of the database in the combination")
-    ax.set(title="What the best non-negative combination leaves unexplained", ylabel="share of the energy")
+    ax.set(title="What a greedy non-negative combination leaves unexplained", ylabel="share of the energy")
     ax.set_xticks(list(ks), [str(k) for k in ks])
     ax.set_ylim(bottom=max(ax.get_ylim()[0], 7e-4))  # what is explained in full would stretch the axis
     ticks = [t for t in (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2) if ax.get_ylim()[0] < t]
