@@ -114,13 +114,13 @@ def seven_panel(
     for one, at, span in (
         (top, np.zeros(1), (0, _MOST_ERROR)),
         (middle, k, (_LEAST, _MOST)),
-        (bottom, np.zeros(1), (0, 1)),
+        (bottom, np.zeros(1), (0, 1.03)),  # room for the marks of a sure classifier
     ):
         bars.append(one.barh(at, 0 * at, height=0.7, color=SKY))
         dots += one.plot([], [], "^", color=GREEN, ms=8, mec="white", label="with the tail pixel")
         dots += one.plot([], [], "o", color=PURPLE, ms=7, mec="white", label="with the stray pixel")
         texts += [
-            one.text(1.01, y, "", transform=one.get_yaxis_transform(), va="center", fontsize=9) for y in at
+            one.text(1.02, y, "", transform=one.get_yaxis_transform(), va="center", fontsize=9) for y in at
         ]
         one.set(xlim=span, ylim=(len(at) - 0.5, -0.5), yticks=at)
         one.tick_params(axis="y", length=0)
