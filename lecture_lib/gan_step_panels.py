@@ -133,8 +133,9 @@ def step_panel(fitted: FittedGAN, seen: Digits, new: Digits, *, start: int = 4) 
     def compute(place: int, times: float, log: tuple[tuple[str, float], ...]) -> Round:
         state, means = play(place, log)
         made, fake, real = (np.asarray(a) for a in look(state))
-        first = tuple(np.asarray(a) for a in look(snapshots[place].state)[1:])
-        return Round(snapshots[place].step, log, made, fake[:_FOLLOWED], fake, real, means, first)  # type: ignore[arg-type]
+        _, fake_first, real_first = (np.asarray(a) for a in look(snapshots[place].state))
+        first = fake_first, real_first
+        return Round(snapshots[place].step, log, made, fake[:_FOLLOWED], fake, real, means, first)
 
     def update(what: Round) -> None:
         picture.set_data(wall(what.images, INK_LOOK, columns=_FOLLOWED, below=BELOW))
