@@ -287,7 +287,7 @@ def maps_panel(judges: Mapping[str, Judge], sevens: Any, *, start: int = 0) -> P
 
     def say(what: Minded) -> str:
         return " | ".join(
-            f"{name}: {np.nanmin(m):+.2f} to {np.nanmax(m):+.2f}, tail above {rank(m, what.tail):.0%}"
+            f"{name}: {np.nanmin(m):+.3g} to {np.nanmax(m):+.3g}, tail above {rank(m, what.tail):.0%}"
             for name, m in what.maps.items()
         )
 

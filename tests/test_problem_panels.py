@@ -200,7 +200,7 @@ def test_maps_tell_their_ranges_and_the_rank_of_the_tail(maps: Panel) -> None:
     blank = PLACES.reshape(8, 8)[SEVENS[2].reshape(8, 8) == 0]
     tail = PLACES.reshape(8, 8)[problem_trials.tail_pixel(SEVENS[2].reshape(8, 8))]
     above = np.sum(blank < tail) / (len(blank) - 1)
-    assert numbers(maps)[0] == f"place: {blank.min():+.2f} to {blank.max():+.2f}, tail above {above:.0%}"
+    assert numbers(maps)[0] == f"place: {blank.min():+.3g} to {blank.max():+.3g}, tail above {above:.0%}"
     assert " | ".join(numbers(maps)) in maps.picture.alt
 
 
