@@ -82,7 +82,7 @@ class Game:
             penalty: gamma, the weight of `objectives.r1_penalty`; 0 for none.
         """
         generator = self.generator_of(state.generator)
-        made = generator(jax.random.normal(key, (len(x), generator.latent)))
+        made = generator(generator.codes(key, len(x)))
 
         def loss(params: Any) -> tuple[Any, Any]:
             d = self.discriminator_of(params)
@@ -107,7 +107,7 @@ class Game:
 
         def loss(params: Any) -> tuple[Any, Any]:
             generator = self.generator_of(params)
-            fake = d(generator(jax.random.normal(key, (n, generator.latent))))
+            fake = d(generator(generator.codes(key, n)))
             return self.losses.generator(fake), jax.nn.sigmoid(fake).mean()
 
         (value, fake), gradient = jax.value_and_grad(loss, has_aux=True)(state.generator)

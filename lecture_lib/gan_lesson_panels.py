@@ -9,10 +9,10 @@ from lecture_lib import checks, figures, gan_trials
 from lecture_lib.digit_pictures import INK_LOOK, LOOKS, blank, shown, wall
 from lecture_lib.figures import BLUE, GREEN, INK, ORANGE, PURPLE, Drawing
 from lecture_lib.gan_panels import BELOW, JUDGED, MANY, Opinions, blank_wall, check_generations, named
+from lecture_lib.gan_training import FittedGAN
 from lecture_lib.gan_trials import Drift
 from lecture_lib.panels import Panel, choice, choice_slider, whole_slider
 from lecture_lib.style_trials import Digits
-from lecture_lib.training import FittedGAN
 
 # --- what reaches G ---------------------------------------------------------------------------
 

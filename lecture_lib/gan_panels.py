@@ -11,10 +11,10 @@ from sklearn.pipeline import Pipeline
 from lecture_lib import figures, gan_trials
 from lecture_lib.digit_pictures import INK_LOOK, LOOKS, SIDE, blank, wall
 from lecture_lib.figures import BLUE, GREEN, INK, ORANGE, PURPLE, Drawing
+from lecture_lib.gan_training import FittedGAN, Snapshot
 from lecture_lib.gan_trials import Worth
 from lecture_lib.panels import Panel, choice, choice_slider, whole_slider
 from lecture_lib.style_trials import CLASSES, Digits
-from lecture_lib.training import FittedGAN, Snapshot
 
 AS_IT_IS, AVERAGED = "as it is", "averaged over its last steps"
 JUDGED = 1000

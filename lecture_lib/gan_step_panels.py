@@ -10,9 +10,9 @@ from lecture_lib import adversarial, checks, figures, gan_trials
 from lecture_lib.digit_pictures import INK_LOOK, wall
 from lecture_lib.figures import FAINT, GREEN, INK, ORANGE, Drawing
 from lecture_lib.gan_panels import BELOW, Opinions, blank_wall, check_generations, named
+from lecture_lib.gan_training import FittedGAN
 from lecture_lib.panels import Kept, Panel, choice, choice_slider
 from lecture_lib.style_trials import Digits
-from lecture_lib.training import FittedGAN
 
 _FOLLOWED, _SHOWN_STEPS, _ASKED = 8, 30, 60
 _REMEMBERED = 50

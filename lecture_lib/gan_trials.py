@@ -13,11 +13,11 @@ from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 
-from lecture_lib import adversarial, checks, measures, objectives, training
+from lecture_lib import adversarial, checks, gan_training, measures, objectives
+from lecture_lib.gan_training import FittedGAN
 from lecture_lib.networks import GAN, Discriminator, Generator
 from lecture_lib.objectives import GANLosses
 from lecture_lib.style_trials import CLASSES, Digits
-from lecture_lib.training import FittedGAN
 
 LATENT = 16
 HIDDEN = (256, 256)
@@ -60,7 +60,7 @@ def train(
         FittedGAN, with the generations of GENERATIONS up to `steps` as its snapshots.
     """
     key_weights, key_training = jax.random.split(key)
-    return training.fit_gan(
+    return gan_training.fit_gan(
         build(nnx.Rngs(key_weights), pixels=data.x.shape[1]),
         data.x,
         key=key_training,

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from lecture_lib import checks, gaussians
 from lecture_lib.layers import Activation, Fixed, mlp
+from lecture_lib.priors import NORMAL, Prior
 
 Likelihood = Literal["gaussian", "bernoulli"]
 
@@ -257,7 +258,7 @@ def _leaky_relu(x: Array) -> Array:
 
 
 class Generator(nnx.Module):
-    """G: z ~ N(0, I) -> x. A VAE's decoder without the rest of the VAE (lecture slide "The evolution").
+    """G: z ~ P(z) -> x. A VAE's decoder without the rest of the VAE (lecture slide "The evolution").
 
     Args:
         latent: Length of z.
@@ -265,6 +266,7 @@ class Generator(nnx.Module):
         hidden: Widths of the hidden layers.
         activation: Between the layers.
         squash: After the last layer: the sigmoid keeps pixels in (0, 1); None leaves numbers as they are.
+        prior: P(z).
         rngs: Source of the initial weights.
     """
 
@@ -276,9 +278,10 @@ class Generator(nnx.Module):
         *,
         activation: Activation = _leaky_relu,
         squash: Activation | None = nnx.sigmoid,
+        prior: Prior = NORMAL,
         rngs: nnx.Rngs,
     ):
-        self.latent, self.pixels, self.squash = latent, pixels, squash
+        self.latent, self.pixels, self.squash, self.prior = latent, pixels, squash, prior
         self.decoder = Decoder(latent, pixels, hidden, activation=activation, rngs=rngs)
 
     def __call__(self, z: Float[Array, "batch latent"]) -> Float[Array, "batch pixels"]:
@@ -286,9 +289,13 @@ class Generator(nnx.Module):
         x = self.decoder(z)
         return x if self.squash is None else self.squash(x)
 
+    def codes(self, key: PRNGKeyArray, n: int) -> Float[Array, "n latent"]:
+        """N draws z ~ P(z)."""
+        return self.prior.sample(key, n, latent=self.latent)
+
     def sample(self, key: PRNGKeyArray, n: int) -> Float[Array, "n pixels"]:
-        """Pictures of n draws z ~ N(0, I)."""
-        return self(jax.random.normal(key, (checks.whole("n", n, low=1), self.latent)))
+        """Pictures of n draws z ~ P(z)."""
+        return self(self.codes(key, n))
 
 
 class Discriminator(nnx.Module):
@@ -298,7 +305,11 @@ class Discriminator(nnx.Module):
         pixels: Length of x.
         hidden: Widths of the hidden layers.
         activation: Between the layers.
+        centre, spread: What x is made standard by, (x - centre) / spread, before the first layer.
         rngs: Source of the initial weights.
+
+    Raises:
+        ValueError: `centre` is not finite, or `spread` not above 0.
     """
 
     def __init__(
@@ -307,16 +318,20 @@ class Discriminator(nnx.Module):
         hidden: Sequence[int] = (64,),
         *,
         activation: Activation = _leaky_relu,
+        centre: float = 0.0,
+        spread: float = 1.0,
         rngs: nnx.Rngs,
     ):
-        self.pixels = pixels
+        checks.finite("centre", np.float64(centre))
+        checks.positive("spread", float(spread))
+        self.pixels, self.centre, self.spread = pixels, float(centre), float(spread)
         self.layers = mlp([pixels, *hidden, 1], activation, rngs)
 
     def __call__(self, x: Float[Array, "batch pixels"]) -> Float[Array, " batch"]:
         """The logit of each picture."""
         checks.floating("x", x)
         checks.last_axis("x", x, self.pixels)
-        return self.layers(x)[..., 0]
+        return self.layers((x - self.centre) / self.spread)[..., 0]
 
 
 class GAN(nnx.Module):

@@ -1,6 +1,6 @@
-"""`fit`, `fit_many` and `fit_gan`: training in compiled chunks of steps, looked after by `chunks`."""
+"""`fit` and `fit_many`: training in compiled chunks of steps, looked after by `chunks`."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -9,12 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jax.typing import ArrayLike
-from jaxtyping import Float, PRNGKeyArray
+from jaxtyping import PRNGKeyArray
 
-from lecture_lib import adversarial, checks, chunks
-from lecture_lib.networks import GAN, Generator
-from lecture_lib.objectives import NON_SATURATING, GANLosses
+from lecture_lib import checks, chunks
 
 M = TypeVar("M", bound=nnx.Module)
 Loss = Callable[..., tuple[Any, dict[str, Any]]]
@@ -263,7 +260,7 @@ def _run(
 ) -> Any:
     checks.positive("learning_rate", learning_rate)
     data = jax.tree.map(jnp.asarray, data)
-    _check_data(data, batch_size)
+    check_data(data, batch_size)
     run_chunk = partial(_chunk, batch_size=batch_size, **static)
     runs = key.shape if static["many"] else ()
 
@@ -291,7 +288,8 @@ def _run(
     return Fitted(model_of(state), _history(state, runs), interrupted)
 
 
-def _check_data(data: Any, batch_size: int | None) -> None:
+def check_data(data: Any, batch_size: int | None) -> None:
+    """Raise ValueError unless all arrays have the same number of examples, at least a batch of them."""
     leaves = jax.tree.leaves(data)
     sizes = {leaf.shape[0] if leaf.ndim else None for leaf in leaves}
     if not leaves or None in sizes or len(sizes) > 1:
@@ -315,179 +313,3 @@ def _history(state: chunks.State, runs: tuple[int, ...]) -> History:
         return History(np.arange(0), np.zeros((*runs, 0), np.float32), {})
     losses, metrics = state.rows()
     return History(np.arange(state.done), losses, metrics)
-
-
-# --- GAN --------------------------------------------------------------------------------------
-
-
-class GANHistory(NamedTuple):
-    """What happened at each step; every array has shape (steps run,)."""
-
-    step: np.ndarray
-    """0, 1, 2, ...: the number of steps of G made before."""
-    discriminator_loss: np.ndarray
-    """D's loss before its last update in this step, with the penalty."""
-    generator_loss: np.ndarray
-    """G's loss before its update."""
-    real: np.ndarray
-    """Mean probability that D gave to real x, before that update."""
-    fake: np.ndarray
-    """The same for generated x."""
-
-
-class Snapshot(NamedTuple):
-    """The game after some steps."""
-
-    step: int
-    gan: GAN
-    """Both players."""
-    averaged: Generator
-    """The generator with the running mean of its parameters; see `adversarial.State`."""
-    state: adversarial.State
-    """All of it, to go on from."""
-
-
-class FittedGAN(NamedTuple):
-    """What `fit_gan` returns."""
-
-    last: Snapshot
-    """The trained players; those handed in are left as they were."""
-    snapshots: tuple[Snapshot, ...]
-    """The game after the steps that were asked for, as far as training came."""
-    history: GANHistory
-    game: adversarial.Game
-    """The rules, to go on with."""
-    interrupted: bool
-    """Whether training was interrupted before its last step."""
-
-
-@partial(jax.jit, static_argnames=("game", "batch_size"))
-def _gan_chunk(
-    state: adversarial.State,
-    data: Any,
-    rates: Any,
-    d_steps: Any,
-    penalty: Any,
-    key: PRNGKeyArray,
-    start: Any,
-    stop: Any,
-    *,
-    game: adversarial.Game,
-    batch_size: int,
-) -> tuple[adversarial.State, tuple[adversarial.Said, adversarial.Said]]:
-    """Steps start to stop - 1: in each, `d_steps` updates of D and one of G."""
-
-    def step(state: adversarial.State, i: Any) -> Any:
-        key_d, key_g = jax.random.split(jax.random.fold_in(key, i))
-
-        def train_d(k: Any, both: Any) -> Any:
-            key_rows, key_z = jax.random.split(jax.random.fold_in(key_d, k))
-            rows = jax.random.randint(key_rows, (batch_size,), 0, len(data))
-            state, said = game.discriminator_step(both[0], data[rows], key_z, rate=rates[1], penalty=penalty)
-            return state, jax.tree.map(lambda a, like: a.astype(like.dtype), said, nothing)
-
-        nothing = adversarial.Said(*jnp.zeros(3))  # whatever the data's dtype: weights and z have their own
-        state, of_d = jax.lax.fori_loop(0, d_steps, train_d, (state, nothing))
-        state, of_g = game.generator_step(state, batch_size, key_g, rate=rates[0])
-        return state, (of_d, of_g)
-
-    state, told = chunks.scan(step, state, start, stop)
-    return state, told
-
-
-def fit_gan(
-    gan: GAN,
-    data: Float[ArrayLike, "n pixels"],
-    *,
-    key: PRNGKeyArray,
-    steps: int,
-    batch_size: int = 64,
-    d_steps: int = 1,
-    generator_rate: float = 5e-4,
-    discriminator_rate: float = 5e-4,
-    penalty: float = 0.1,
-    losses: GANLosses = NON_SATURATING,
-    transform: optax.GradientTransformation = adversarial.ADAM,
-    snapshots: Collection[int] = (),
-    chunk: int | None = None,
-    progress: str | None = "training",
-) -> FittedGAN:
-    """Let a copy of two players play: in each step `d_steps` updates of D, then one of G.
-
-    Goodfellow and others 2014, algorithm 1. The same key gives the same result bit for bit on one machine,
-    whatever the chunk length and the snapshots.
-
-    Args:
-        gan: The players; those handed in are not changed.
-        data: Real x, shape (n, pixels); there are no labels.
-        key: A key of `jax.random.key`; step i uses fold_in(key, i).
-        steps: Number of G's updates, at least 0.
-        batch_size: Real x in a batch, drawn uniformly with replacement, and as many generated ones.
-        d_steps: Updates of D in a step, each on a new batch, at least 1; it is k in the paper.
-        generator_rate, discriminator_rate: Learning rates, at least 0; at 0 a player stays as it is.
-        penalty: Weight gamma of `objectives.r1_penalty`, at least 0.
-        losses: What the players minimise; one of those in `objectives`.
-        transform: An Optax transformation without a learning rate, for both players.
-        snapshots: After which steps to keep the game, each from 0 to `steps`.
-        chunk: Steps in a chunk, from 1 to `chunks.LONGEST`; None picks a length of about 0.15 s.
-        progress: Label of the progress bar on standard output; None shows none.
-
-    Returns:
-        FittedGAN. Ctrl-C (or Kernel > Interrupt) ends training early, says so, and returns what was learned
-        so far.
-
-    Raises:
-        TypeError, ValueError: An argument does not fit; the message names it.
-        FloatingPointError: A loss was not finite; the message names the step.
-    """
-    x = jnp.asarray(data)
-    _check_data(x, checks.whole("batch_size", batch_size, low=1))
-    checks.floating("data", x)
-    if x.ndim != 2 or x.shape[1] != gan.generator.pixels:
-        raise ValueError(f"data has shape {x.shape}; expected (n, {gan.generator.pixels})")
-    checks.whole("steps", steps, low=0)
-    wanted = sorted({checks.whole("snapshots", step, low=0, high=steps) for step in snapshots})
-    checks.whole("d_steps", d_steps, low=1)
-    told = {"generator_rate": generator_rate, "discriminator_rate": discriminator_rate, "penalty": penalty}
-    for name, value in told.items():
-        checks.at_least_zero(name, value)
-    game, state = adversarial.start(gan, losses, transform)
-    kept = {0: state} if wanted[:1] == [0] else {}
-    run_chunk = partial(_gan_chunk, game=game, batch_size=batch_size)
-
-    def advance(carry: adversarial.State, start: int, stop: int) -> Any:
-        return run_chunk(carry, x, (generator_rate, discriminator_rate), d_steps, penalty, key, start, stop)
-
-    def after(now: chunks.State) -> None:
-        if now.done in wanted:
-            kept[now.done] = now.carry
-
-    end, interrupted = chunks.run(
-        state,
-        advance,
-        steps=steps,
-        losses=lambda rows: rows[0].loss + rows[1].loss,
-        weights=lambda carry: (carry.generator, carry.discriminator),
-        after=after,
-        stops=wanted,
-        chunk=chunk,
-        progress=progress,
-    )
-
-    after(end)  # an interruption may have come between the last chunk and its call
-
-    def snapshot(step: int, state: adversarial.State) -> Snapshot:
-        return Snapshot(step, game.model(state), game.generator_of(state.averaged), state)
-
-    if end.pieces:
-        of_d, of_g = end.rows()
-        rows = (of_d.loss, of_g.loss, of_d.real, of_d.fake)
-    else:
-        rows = (np.zeros(0, np.float32),) * 4
-    return FittedGAN(
-        snapshot(end.done, end.carry),
-        tuple(snapshot(*item) for item in kept.items()),
-        GANHistory(np.arange(end.done), *rows),
-        game,
-        interrupted,
-    )

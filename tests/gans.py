@@ -11,9 +11,9 @@ import pytest
 from flax import nnx
 
 from lecture_lib import gan_trials, style_trials
+from lecture_lib.gan_training import FittedGAN
 from lecture_lib.networks import GAN, Discriminator, Generator
 from lecture_lib.style_trials import Digits
-from lecture_lib.training import FittedGAN
 
 
 def tiny(seed: int = 0, *, latent: int = 2, pixels: int = 4) -> GAN:

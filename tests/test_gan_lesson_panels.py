@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from lecture_lib import gan_lesson_panels, gan_trials, training
+from lecture_lib import gan_lesson_panels, gan_training, gan_trials
 from lecture_lib.digit_pictures import INK_LOOK, RAW, shown, wall
 from lecture_lib.panels import Panel
 from tests.frames import check_controls, check_frame, numbers
@@ -200,7 +200,7 @@ def test_games_that_do_not_fit() -> None:
     one = game._replace(snapshots=game.snapshots[:1])
     with pytest.raises(ValueError, match=r"^fitted has 1 snapshots; expected at least 2 generations"):
         gan_lesson_panels.reach_panel(one, SEEN, NEW)
-    small = training.fit_gan(
+    small = gan_training.fit_gan(
         tiny(), pictures(), key=jax.random.key(0), steps=0, batch_size=4, snapshots=[0], progress=None
     )
     with pytest.raises(ValueError, match=r"^fitted is of 4 pixels; expected 8 x 8 = 64"):

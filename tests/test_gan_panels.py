@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from lecture_lib import gan_panels, gan_trials, training
+from lecture_lib import gan_panels, gan_training, gan_trials
 from lecture_lib.digit_pictures import INK_LOOK, RAW, wall
 from lecture_lib.gan_panels import AS_IT_IS, AVERAGED
 from lecture_lib.panels import Panel
@@ -158,7 +158,7 @@ def test_games_that_do_not_fit(judge: Any) -> None:
     game = short_game()
     with pytest.raises(ValueError, match=r"^fitted has 1 snapshots; expected at least 2 generations"):
         gan_panels.evolution_panel(game._replace(snapshots=game.snapshots[:1]), judge, NEW)
-    small = training.fit_gan(
+    small = gan_training.fit_gan(
         tiny(), pictures(), key=jax.random.key(0), steps=0, batch_size=4, snapshots=[0], progress=None
     )
     with pytest.raises(ValueError, match=r"^fitted is of 4 pixels; expected 8 x 8 = 64"):

@@ -17,10 +17,10 @@ import pytest
 from flax import nnx
 from scipy import special, stats
 
-from lecture_lib import adversarial, chunks, objectives, training
+from lecture_lib import adversarial, chunks, gan_training, objectives, training
+from lecture_lib.gan_training import FittedGAN
 from lecture_lib.networks import GAN, Discriminator, Generator
 from lecture_lib.objectives import GANLosses
-from lecture_lib.training import FittedGAN
 from tests.gans import pictures, tiny
 from tests.test_training import same
 
@@ -34,7 +34,7 @@ def fit(**options: Any) -> FittedGAN:
         **{"gan": tiny(), "data": DATA, "key": KEY, "steps": 60, "batch_size": 8},
         **{"generator_rate": 5e-3, "discriminator_rate": 5e-3, "progress": None},
     }
-    return training.fit_gan(**{**given, **options})
+    return gan_training.fit_gan(**{**given, **options})
 
 
 @pytest.fixture(scope="module")
@@ -331,7 +331,7 @@ def test_interruption_keeps_what_was_learned(
     assert capsys.readouterr().out == (told if at < 60 else "")
     assert fitted.last.step == at
     assert same(fitted.last.state, fit(steps=at).last.state)
-    assert same(fitted.history, training.GANHistory(*(values[:at] for values in reference.history)))
+    assert same(fitted.history, gan_training.GANHistory(*(values[:at] for values in reference.history)))
     # the chunk that was back when it came counts
     assert [s.step for s in fitted.snapshots] == [step for step in (0, 10, 30, 60) if step <= at]
     for s in fitted.snapshots:

@@ -12,7 +12,7 @@ import pytest
 from flax import nnx
 from scipy import special
 
-from lecture_lib import adversarial, gan_trials, measures, objectives, training
+from lecture_lib import adversarial, gan_training, gan_trials, measures, objectives
 from lecture_lib.gan_trials import Drift
 from lecture_lib.style_trials import Digits
 from tests.gans import digits, numpy_d, numpy_mlp, pictures, tiny
@@ -23,9 +23,9 @@ X = pictures(40)
 
 
 @pytest.fixture(scope="module")
-def trained() -> training.FittedGAN:
+def trained() -> gan_training.FittedGAN:
     """D has begun to tell real from generated."""
-    return training.fit_gan(
+    return gan_training.fit_gan(
         tiny(),
         X,
         key=KEY,
@@ -44,7 +44,7 @@ def test_train_plays_by_the_rates_of_the_notebook(monkeypatch: pytest.MonkeyPatc
     """What is handed to `fit_gan`; labels are not. It is played in tests/gans.py."""
     told: list[Any] = []
     monkeypatch.setattr(gan_trials, "HIDDEN", (8,))
-    monkeypatch.setattr(training, "fit_gan", lambda *given, **named: told.append((given, named)))
+    monkeypatch.setattr(gan_training, "fit_gan", lambda *given, **named: told.append((given, named)))
     data = digits("writers", 70)
     gan_trials.train(data, key=KEY, steps=30, losses=objectives.MINIMAX, penalty=0.5, progress="digits")
     gan_trials.train(data, key=KEY)
@@ -162,7 +162,7 @@ def test_pull_by_finite_differences() -> None:
 
 
 @pytest.fixture(scope="module")
-def drift(trained: training.FittedGAN) -> Callable[[str], Drift]:
+def drift(trained: gan_training.FittedGAN) -> Callable[[str], Drift]:
     def of(freed: Any) -> Drift:
         return gan_trials.drift(
             trained.game, trained.last.state, X, freed=freed, steps=1000, key=jax.random.key(1), samples=6
@@ -176,7 +176,7 @@ def noise() -> np.ndarray:
     return np.asarray(jax.random.uniform(jax.random.split(jax.random.key(1), 3)[1], (200, 4)))
 
 
-def test_drift_starts_from_the_state(trained: training.FittedGAN, drift: Callable[[str], Drift]) -> None:
+def test_drift_starts_from_the_state(trained: gan_training.FittedGAN, drift: Callable[[str], Drift]) -> None:
     """Row 0 is of before the first step, whatever is free."""
     gan = trained.last.gan
     z = jax.random.normal(jax.random.split(jax.random.key(1), 3)[0], (6, 2))
@@ -192,7 +192,7 @@ def test_drift_starts_from_the_state(trained: training.FittedGAN, drift: Callabl
 
 
 def test_frozen_d_says_the_same_of_the_same(
-    trained: training.FittedGAN, drift: Callable[[str], Drift]
+    trained: gan_training.FittedGAN, drift: Callable[[str], Drift]
 ) -> None:
     run = drift("nothing")
     assert len(set(run.real.tolist())) == len(set(run.noise.tolist())) == 1
@@ -204,7 +204,7 @@ def test_frozen_d_says_the_same_of_the_same(
 
 
 def test_free_last_bias_adds_one_constant_to_all_logits(
-    trained: training.FittedGAN, drift: Callable[[str], Drift]
+    trained: gan_training.FittedGAN, drift: Callable[[str], Drift]
 ) -> None:
     run, d = drift("last bias"), trained.last.gan.discriminator
     shift = special.logit(run.fake.astype(np.float64)) - numpy_d(d, run.made)
@@ -223,7 +223,7 @@ def test_d_that_is_all_free_calls_noise_real(drift: Callable[[str], Drift]) -> N
     assert free.noise[-1] > bias.noise[-1] > frozen.noise[-1]
 
 
-def test_gradient_by_the_last_bias(trained: training.FittedGAN, drift: Callable[[str], Drift]) -> None:
+def test_gradient_by_the_last_bias(trained: gan_training.FittedGAN, drift: Callable[[str], Drift]) -> None:
     """-(1 - mean D), and what JAX finds at the start."""
     for freed in get_args(gan_trials.Freed):
         run = drift(freed)
@@ -237,7 +237,7 @@ def test_gradient_by_the_last_bias(trained: training.FittedGAN, drift: Callable[
 
 
 def test_drift_is_that_of_adam_with_the_rate_of_the_notebook(
-    trained: training.FittedGAN, drift: Callable[[str], Drift]
+    trained: gan_training.FittedGAN, drift: Callable[[str], Drift]
 ) -> None:
     """With D frozen a step of G is one of `adversarial`, on the same codes."""
     game, state = trained.game, trained.last.state
@@ -250,7 +250,7 @@ def test_drift_is_that_of_adam_with_the_rate_of_the_notebook(
         np.testing.assert_allclose(drift("nothing").made[i + 1], made, atol=1e-6)
 
 
-def test_bad_drifts(trained: training.FittedGAN) -> None:
+def test_bad_drifts(trained: gan_training.FittedGAN) -> None:
     for options, error, told in (
         (
             {"freed": "bias"},
@@ -269,7 +269,7 @@ def test_bad_drifts(trained: training.FittedGAN) -> None:
 # --- whose step it is -----------------------------------------------------------------------
 
 
-def test_shares_by_a_small_step(trained: training.FittedGAN) -> None:
+def test_shares_by_a_small_step(trained: gan_training.FittedGAN) -> None:
     """A plain gradient step of 1e-4 in each part alone, in NumPy; to first order the rises add up."""
     game, gan = trained.game, trained.last.gan
     shares = gan_trials.shares(game, trained.last.state, key=KEY, n=32)

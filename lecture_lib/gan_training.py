@@ -1,0 +1,330 @@
+"""`fit_gan` and `fit_gans`: two players trained against each other, in compiled chunks of steps."""
+
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jax.typing import ArrayLike
+from jaxtyping import Float, PRNGKeyArray
+
+from lecture_lib import adversarial, checks, chunks, training
+from lecture_lib.networks import GAN, Generator
+from lecture_lib.objectives import NON_SATURATING, GANLosses
+from lecture_lib.training import Schedule
+
+
+class GANHistory(NamedTuple):
+    """What happened at each step; every array has shape (steps run,), or (runs, steps run) of `fit_gans`."""
+
+    step: np.ndarray
+    """0, 1, 2, ...: the number of steps of G made before."""
+    discriminator_loss: np.ndarray
+    """D's loss before its last update in this step, with the penalty."""
+    generator_loss: np.ndarray
+    """G's loss before its update."""
+    real: np.ndarray
+    """Mean probability that D gave to real x, before that update."""
+    fake: np.ndarray
+    """The same for generated x."""
+
+
+class Snapshot(NamedTuple):
+    """The game after some steps."""
+
+    step: int
+    gan: GAN
+    """Both players."""
+    averaged: Generator
+    """The generator with the running mean of its parameters; see `adversarial.State`."""
+    state: adversarial.State
+    """All of it, to go on from."""
+
+
+class FittedGAN(NamedTuple):
+    """What `fit_gan` returns."""
+
+    last: Snapshot
+    """The trained players; those handed in are left as they were."""
+    snapshots: tuple[Snapshot, ...]
+    """The game after the steps that were asked for, as far as training came."""
+    history: GANHistory
+    game: adversarial.Game
+    """The rules, to go on with."""
+    interrupted: bool
+    """Whether training was interrupted before its last step."""
+
+
+class Rules(NamedTuple):
+    """What `_chunk` needs beside the state: numbers, none of them compiled in."""
+
+    generator_rate: Any
+    discriminator_rate: Any
+    penalty: Any
+
+
+@partial(jax.jit, static_argnames=("game", "batch_size", "schedule", "many"))
+def _chunk(
+    state: adversarial.State,
+    data: Any,
+    rules: Rules,
+    d_steps: Any,
+    steps: Any,
+    key: PRNGKeyArray,
+    start: Any,
+    stop: Any,
+    *,
+    game: adversarial.Game,
+    batch_size: int,
+    schedule: Schedule,
+    many: bool,
+) -> tuple[adversarial.State, tuple[adversarial.Said, adversarial.Said]]:
+    """Steps start to stop - 1: in each, `d_steps` updates of D and one of G.
+
+    With `many` a `vmap` takes the games of a leading axis of the state, the rules and the key side by side.
+    """
+
+    def step(rules: Rules, key: PRNGKeyArray, state: adversarial.State, i: Any) -> Any:
+        key_d, key_g = jax.random.split(jax.random.fold_in(key, i))
+        now = schedule(i / steps)
+
+        def train_d(k: Any, both: Any) -> Any:
+            key_rows, key_z = jax.random.split(jax.random.fold_in(key_d, k))
+            rows = jax.random.randint(key_rows, (batch_size,), 0, len(data))
+            rate, penalty = now * rules.discriminator_rate, rules.penalty
+            state, said = game.discriminator_step(both[0], data[rows], key_z, rate=rate, penalty=penalty)
+            return state, jax.tree.map(lambda a, like: a.astype(like.dtype), said, nothing)
+
+        nothing = adversarial.Said(*jnp.zeros(3))  # whatever the data's dtype: weights and z have their own
+        state, of_d = jax.lax.fori_loop(0, d_steps, train_d, (state, nothing))
+        state, of_g = game.generator_step(state, batch_size, key_g, rate=now * rules.generator_rate)
+        return state, (of_d, of_g)
+
+    def run(state: adversarial.State, rules: Rules, key: PRNGKeyArray) -> Any:
+        return chunks.scan(partial(step, rules, key), state, start, stop)
+
+    return (jax.vmap(run) if many else run)(state, rules, key)
+
+
+def fit_gan(
+    gan: GAN,
+    data: Float[ArrayLike, "n pixels"],
+    *,
+    key: PRNGKeyArray,
+    steps: int,
+    batch_size: int = 64,
+    d_steps: int = 1,
+    generator_rate: float = 5e-4,
+    discriminator_rate: float = 5e-4,
+    penalty: float = 0.1,
+    losses: GANLosses = NON_SATURATING,
+    transform: optax.GradientTransformation = adversarial.ADAM,
+    schedule: Schedule = training.constant,
+    snapshots: Collection[int] = (),
+    chunk: int | None = None,
+    progress: str | None = "training",
+) -> FittedGAN:
+    """Let a copy of two players play: in each step `d_steps` updates of D, then one of G.
+
+    Goodfellow and others 2014, algorithm 1. The same key gives the same result bit for bit on one machine,
+    whatever the chunk length and the snapshots.
+
+    Args:
+        gan: The players; those handed in are not changed.
+        data: Real x, shape (n, pixels); there are no labels.
+        key: A key of `jax.random.key`; step i uses fold_in(key, i).
+        steps: Number of G's updates, at least 0.
+        batch_size: Real x in a batch, drawn uniformly with replacement, and as many generated ones.
+        d_steps: Updates of D in a step, each on a new batch, at least 1; it is k in the paper.
+        generator_rate, discriminator_rate: Learning rates, at least 0; at 0 a player stays as it is.
+        penalty: Weight gamma of `objectives.r1_penalty`, at least 0.
+        losses: What the players minimise; one of those in `objectives`.
+        transform: An Optax transformation without a learning rate, for both players.
+        schedule: The course of both learning rates: from the share of steps done, in [0, 1), to a factor.
+        snapshots: After which steps to keep the game, each from 0 to `steps`.
+        chunk: Steps in a chunk, from 1 to `chunks.LONGEST`; None picks a length of about 0.15 s.
+        progress: Label of the progress bar on standard output; None shows none.
+
+    Returns:
+        FittedGAN. Ctrl-C (or Kernel > Interrupt) ends training early, says so, and returns what was learned
+        so far.
+
+    Raises:
+        TypeError, ValueError: An argument does not fit; the message names it.
+        FloatingPointError: A loss was not finite; the message names the step.
+    """
+    x, wanted = _checked(gan, data, steps, batch_size, d_steps, snapshots)
+    rules = Rules(generator_rate, discriminator_rate, penalty)
+    for name, value in rules._asdict().items():
+        checks.at_least_zero(name, value)
+    game, state = adversarial.start(gan, losses, transform)
+    kept = {0: state} if wanted[:1] == [0] else {}
+    run_chunk = partial(_chunk, game=game, batch_size=batch_size, schedule=schedule, many=False)
+
+    def advance(carry: adversarial.State, start: int, stop: int) -> Any:
+        return run_chunk(carry, x, rules, d_steps, steps, key, start, stop)
+
+    def after(now: chunks.State) -> None:
+        if now.done in wanted:
+            kept[now.done] = now.carry
+
+    end, interrupted = chunks.run(
+        state,
+        advance,
+        steps=steps,
+        losses=lambda rows: rows[0].loss + rows[1].loss,
+        weights=lambda carry: (carry.generator, carry.discriminator),
+        after=after,
+        stops=wanted,
+        chunk=chunk,
+        progress=progress,
+    )
+    after(end)  # an interruption may have come between the last chunk and its call
+
+    def snapshot(step: int, state: adversarial.State) -> Snapshot:
+        return Snapshot(step, game.model(state), game.generator_of(state.averaged), state)
+
+    return FittedGAN(
+        snapshot(end.done, end.carry),
+        tuple(snapshot(*item) for item in kept.items()),
+        _history(end, ()),
+        game,
+        interrupted,
+    )
+
+
+class FittedGANs(NamedTuple):
+    """What `fit_gans` returns; games lie along the first axis of every array."""
+
+    last: adversarial.State
+    """Where the games ended."""
+    steps: tuple[int, ...]
+    """After which steps something was kept, as far as training came."""
+    kept: tuple[Any, ...]
+    """What was kept of the games after those steps."""
+    history: GANHistory
+    """Shape (runs, steps run)."""
+    game: adversarial.Game
+    """The rules."""
+    interrupted: bool
+    """Whether training was interrupted before its last step."""
+
+    @property
+    def diverged(self) -> np.ndarray:
+        """Which games have a weight that is not finite, shape (runs,)."""
+        weights = jax.tree.leaves((self.last.generator, self.last.discriminator))
+        finite = [np.isfinite(leaf).reshape(len(leaf), -1).all(axis=1) for leaf in weights]
+        return ~np.logical_and.reduce(finite)
+
+
+def fit_gans(
+    build: Callable[[nnx.Rngs], GAN],
+    data: Float[ArrayLike, "n pixels"],
+    *,
+    keys: PRNGKeyArray,
+    steps: int,
+    batch_size: int = 64,
+    d_steps: int = 1,
+    generator_rate: Float[ArrayLike, "*runs"] = 5e-4,
+    discriminator_rate: Float[ArrayLike, "*runs"] = 5e-4,
+    penalty: Float[ArrayLike, "*runs"] = 0.1,
+    losses: GANLosses = NON_SATURATING,
+    transform: optax.GradientTransformation = adversarial.ADAM,
+    start: Callable[[adversarial.State], adversarial.State] | None = None,
+    schedule: Schedule = training.constant,
+    snapshots: Collection[int] = (),
+    keep: Callable[[adversarial.State], Any] | None = None,
+    chunk: int | None = None,
+    progress: str | None = "training",
+) -> FittedGANs:
+    """Play one game for each key, side by side in one compiled program (`jax.vmap`).
+
+    A game that diverges does not stop the others; see `FittedGANs.diverged`.
+
+    Args:
+        build: Makes fresh players from `nnx.Rngs`.
+        keys: Shape (runs,), keys of `jax.random.split`; each seeds one game's weights and its training.
+        generator_rate, discriminator_rate, penalty: As for `fit_gan`: one number, or one for each game.
+        start: Changes the first state of all games, if wanted.
+        keep: What to keep of the games after the steps of `snapshots`; by default all of their state.
+        data, steps, batch_size, d_steps, losses, transform, schedule, snapshots, chunk, progress: As for
+            `fit_gan`.
+
+    Returns:
+        FittedGANs. Ctrl-C (or Kernel > Interrupt) ends training early, says so, and returns what was learned
+        so far.
+
+    Raises:
+        TypeError, ValueError: An argument does not fit; the message names it.
+    """
+    if jnp.ndim(keys) != 1 or not len(keys):
+        raise ValueError(
+            f"keys has shape {jnp.shape(keys)}; expected (runs,), as jax.random.split makes them"
+        )
+    like = build(nnx.Rngs(0))
+    x, wanted = _checked(like, data, steps, batch_size, d_steps, snapshots)
+    told = Rules(generator_rate, discriminator_rate, penalty)
+    for name, value in told._asdict().items():
+        checks.at_least_zero(name, value)
+        if jnp.shape(value) not in ((), keys.shape):
+            raise ValueError(f"{name} has shape {jnp.shape(value)}; expected one number or {keys.shape}")
+    rules = Rules(*(jnp.broadcast_to(jnp.asarray(value, float), keys.shape) for value in told))
+    game, _ = adversarial.start(like, losses, transform)
+
+    def first(key: PRNGKeyArray) -> adversarial.State:
+        return adversarial.start(build(nnx.Rngs(jax.random.fold_in(key, 0))), losses, transform)[1]
+
+    state = jax.vmap(first)(keys)
+    state = state if start is None else start(state)
+    of_game = jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys)
+    run_chunk = partial(_chunk, game=game, batch_size=batch_size, schedule=schedule, many=True)
+    kept: dict[int, Any] = {}
+
+    def advance(carry: adversarial.State, start: int, stop: int) -> Any:
+        return run_chunk(carry, x, rules, d_steps, steps, of_game, start, stop)
+
+    def after(now: chunks.State) -> None:
+        if now.done in wanted and now.done not in kept:
+            kept[now.done] = now.carry if keep is None else keep(now.carry)
+
+    after(chunks.State(state, 0, ()))
+    end, interrupted = chunks.run(
+        state,
+        advance,
+        steps=steps,
+        losses=lambda rows: np.nan_to_num(rows[0].loss + rows[1].loss),  # a lost game does not end the others
+        weights=lambda carry: (),
+        after=after,
+        stops=wanted,
+        chunk=chunk,
+        progress=progress,
+    )
+    after(end)
+    return FittedGANs(
+        end.carry, tuple(kept), tuple(kept.values()), _history(end, keys.shape), game, interrupted
+    )
+
+
+def _checked(
+    gan: GAN, data: Any, steps: int, batch_size: int, d_steps: int, snapshots: Collection[int]
+) -> tuple[Any, list[int]]:
+    """The data as an array, and the snapshots in order."""
+    x = jnp.asarray(data)
+    training.check_data(x, checks.whole("batch_size", batch_size, low=1))
+    checks.floating("data", x)
+    if x.ndim != 2 or x.shape[1] != gan.generator.pixels:
+        raise ValueError(f"data has shape {x.shape}; expected (n, {gan.generator.pixels})")
+    checks.whole("steps", steps, low=0)
+    checks.whole("d_steps", d_steps, low=1)
+    return x, sorted({checks.whole("snapshots", step, low=0, high=steps) for step in snapshots})
+
+
+def _history(end: chunks.State, runs: tuple[int, ...]) -> GANHistory:
+    if not end.pieces:
+        return GANHistory(np.arange(0), *(np.zeros((*runs, 0), np.float32),) * 4)
+    of_d, of_g = end.rows()
+    return GANHistory(np.arange(end.done), of_d.loss, of_g.loss, of_d.real, of_d.fake)
