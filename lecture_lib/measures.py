@@ -126,6 +126,89 @@ def l1(log_p: Any, log_q: Any, log_weights: Any) -> float:
     return float(2 * np.sum(np.exp(log_weights) * np.maximum(np.exp(log_p) - np.exp(log_q), 0)))
 
 
+def jensen_shannon(log_p: Any, log_q: Any, log_weights: Any) -> float:
+    """JS(p, q) in nats: the mean KL of p and of q from their half-and-half mixture, from 0 to log 2.
+
+    It is what the best possible discriminator knows: at D* the two players' value is -2 log 2 + 2 JS
+    (Goodfellow and others 2014, theorem 1). log 2 where p and q do not overlap, however far apart they are.
+
+    Args:
+        log_p, log_q: Log-densities at the nodes of a quadrature rule, shape (n,); -inf where they are 0.
+        log_weights: Those of the rule, which must cover both supports.
+
+    Raises:
+        ValueError: The shapes differ.
+    """
+    log_p, log_q, log_weights = _at_nodes(log_p, log_q, log_weights)
+    # log of the mixture over p is log(1 + q / p) - log 2: no density is divided by one that underflows
+    some_p, some_q = log_p != -np.inf, log_q != -np.inf
+    gap = np.where(some_p & some_q, log_q - np.where(some_p, log_p, 0), 0)
+    of_p = np.where(some_q, np.logaddexp(0, gap), 0) - math.log(2)
+    of_q = np.where(some_p, np.logaddexp(0, -gap), 0) - math.log(2)
+    told = np.exp(log_p + log_weights) * of_p + np.exp(log_q + log_weights) * of_q
+    return float(-np.sum(told) / 2)
+
+
+def optimal_discriminator(p_data: Any, p_g: Any) -> np.ndarray:
+    """D*(x) = p_data(x) / (p_data(x) + p_G(x)): the best answer to "is x real?" against a fixed G.
+
+    Goodfellow and others 2014, proposition 1. Nothing is asked where neither has any probability: NaN there.
+
+    Args:
+        p_data, p_g: Densities at the same x, at least 0, of one shape.
+
+    Raises:
+        ValueError: The shapes differ, or a density is below 0 or not finite.
+    """
+    p_data, p_g = np.asarray(p_data, np.float64), np.asarray(p_g, np.float64)
+    checks.same_shape(p_data=p_data, p_g=p_g)
+    checks.at_least_zero("p_data", p_data)
+    checks.at_least_zero("p_g", p_g)
+    both = p_data + p_g
+    return np.divide(p_data, both, out=np.full(both.shape, np.nan), where=both > 0)
+
+
+def wasserstein_1d(a: Any, b: Any, *, edges: Any = None) -> float:
+    """W1, the earth mover's distance of two distributions of numbers, in units of x.
+
+    The least mean distance that their probability has to be carried: the area between their cumulative
+    distributions. Unlike JS it tells how far apart two distributions are that do not overlap.
+
+    Args:
+        a, b: Each either draws, shape (n,), or a cumulative distribution function: x (m,), rising, to (m,).
+        edges: Rising, shape (m,): where a function is asked, between the ends of practically all probability
+            of both; needed unless a and b are draws. The area is found by the trapezoid rule.
+
+    Raises:
+        ValueError: Draws that are not finite or not of shape (n,), or edges that are missing or do not rise.
+    """
+    if not callable(a) and not callable(b):
+        return float(stats.wasserstein_distance(_draws("a", a), _draws("b", b)))
+    if edges is None:
+        raise ValueError("edges is None; expected where to compare the cumulative distributions")
+    edges = np.asarray(edges, np.float64)
+    checks.finite("edges", edges)
+    if edges.ndim != 1 or len(edges) < 2 or not (np.diff(edges) > 0).all():
+        raise ValueError(f"edges has shape {edges.shape}; expected at least two rising numbers")
+    below = [
+        given(edges) if callable(given) else _share(name, given, edges)
+        for name, given in (("a", a), ("b", b))
+    ]
+    return float(integrate.trapezoid(np.abs(below[0] - below[1]), edges))
+
+
+def _share(name: str, draws: Any, edges: np.ndarray) -> np.ndarray:
+    return np.searchsorted(np.sort(_draws(name, draws)), edges, side="right") / len(draws)
+
+
+def _draws(name: str, draws: Any) -> np.ndarray:
+    array = np.asarray(draws, np.float64)
+    if array.ndim != 1 or not array.size:
+        raise ValueError(f"{name} has shape {array.shape}; expected draws of shape (n,), n at least 1")
+    checks.finite(name, array)
+    return array
+
+
 def _at_nodes(*values: Any) -> list[np.ndarray]:
     log_p, log_q, log_weights = arrays = [np.asarray(value, np.float64) for value in values]
     checks.same_shape(log_p=log_p, log_q=log_q, log_weights=log_weights)

@@ -1,0 +1,219 @@
+"""What a GAN of numbers looks like, frame by frame: curves, exact distances, and what its players see."""
+
+import functools
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from lecture_lib import adversarial, measures, pushforward, toy_trials
+from lecture_lib.datasets import Curve
+from lecture_lib.gan_training import FittedGANs
+from lecture_lib.pushforward import Law
+
+LOW, HIGH, CELLS = -4.0, 4.0, 160
+EDGES = np.linspace(LOW, HIGH, CELLS + 1)
+"""The x axis of all pictures, and the cells over which the green curve is averaged."""
+ARROWS = 21
+_ASKED = 1024
+"""How many equally likely x, real and generated, the players' means are taken over."""
+
+
+class Film(NamedTuple):
+    """A game, frame by frame; every array begins with an axis of frames."""
+
+    kind: str
+    """Of the data."""
+    step: np.ndarray
+    """Steps of G so far, shape (frames,)."""
+    d: Float[np.ndarray, "frames 161"]
+    """D at EDGES: the probability of being real."""
+    density: Float[np.ndarray, "frames 160"]
+    """Mean density of G(z) over each cell: the exact probability of the cell by its width."""
+    z: Float[np.ndarray, " 21"]
+    """Equally likely z; not one for each frame."""
+    x: Float[np.ndarray, "frames 21"]
+    """G(z) of those."""
+    outside: np.ndarray
+    """The share of G's probability that lies beyond the x axis, shape (frames,), as all that follow."""
+    loss_d: np.ndarray
+    """D's loss without the penalty, 2 log 2 = 1.386 where it says 1/2 to all."""
+    loss_g: np.ndarray
+    """The mean of -log D(G(z)), whatever G minimises; log 2 where D says 1/2."""
+    real: np.ndarray
+    """D's mean on real x."""
+    fake: np.ndarray
+    """D's mean on G's x."""
+    right: np.ndarray
+    """Share of decisions of D that are right, real and generated x being equally frequent."""
+    js: np.ndarray
+    """The exact Jensen-Shannon divergence of the two curves, nats."""
+    w1: np.ndarray
+    """Their exact Wasserstein-1 distance, units of x."""
+    w1_averaged: np.ndarray
+    """The same for the averaged G."""
+    reach: np.ndarray
+    """What reaches G: mean |d/dx| of -log D(x) at G's x."""
+    reach_minimax: np.ndarray
+    """The same for log(1 - D(x))."""
+    mean: np.ndarray
+    """Of G's x."""
+    sd: np.ndarray
+    """Of G's x."""
+    largest: np.ndarray
+    """The share of G's probability on the fuller side of the data's mean: of two bumps, 1 if one is lost."""
+
+    def at(self, i: int) -> "Film":
+        """The frame i alone, still with an axis of frames."""
+        whole = ("kind", "z")
+        return Film(*(v if name in whole else v[i : i + 1] for name, v in self._asdict().items()))
+
+
+def film(fitted: FittedGANs, kind: str, run: int = 0) -> Film:
+    """Look at one of several games after all the steps that were kept.
+
+    Args:
+        fitted: Of `toy_trials.train`.
+        kind: Of the data, a name of `toy_trials.DATA`.
+        run: Which game.
+    """
+    states = jax.tree.map(
+        lambda *leaves: np.stack([leaf[run] for leaf in leaves]), *map(_players, fitted.kept)
+    )
+    return look(fitted.game, states, kind, fitted.steps)
+
+
+class Players(NamedTuple):
+    """The parameters of a game that can be looked at."""
+
+    generator: Any
+    discriminator: Any
+    averaged: Any
+
+
+def _players(state: Any) -> Players:
+    return Players(*(jax.tree.map(np.asarray, getattr(state, name)) for name in Players._fields))
+
+
+def look(game: adversarial.Game, players: Players, kind: str, steps: Any) -> Film:
+    """Look at players, which have an axis of frames.
+
+    Args:
+        game: The rules.
+        players: Parameters with a leading axis.
+        kind: Of the data.
+        steps: Of each frame, shape (frames,).
+    """
+    curve, z = toy_trials.DATA[kind], _codes(game.generator_of(players.generator).prior)
+    d, x, real, fake, slopes = map(
+        np.asarray, _look(players.generator, players.discriminator, z, _examples(kind), game=game)
+    )
+    p_fake = _sigmoid(fake)
+    generators, averaged = (_laws(game, which) for which in (players.generator, players.averaged))
+    below = np.stack([law.cdf(EDGES) for law in generators])
+    half = np.array([law.cdf([toy_trials.MEAN])[0] for law in generators])
+    return Film(
+        kind,
+        np.asarray(steps),
+        d,
+        np.diff(below, axis=1) / np.diff(EDGES),
+        np.asarray(z)[_arrows(), 0],
+        x[:, _arrows()],
+        1 - below[:, -1] + below[:, 0],
+        _softplus(-real).mean(1) + _softplus(fake).mean(1),
+        _softplus(-fake).mean(1),
+        _sigmoid(real).mean(1),
+        p_fake.mean(1),
+        ((real > 0).mean(1) + (fake < 0).mean(1)) / 2,
+        np.array([jensen_shannon(law, curve) for law in generators]),
+        np.array([wasserstein(law, curve) for law in generators]),
+        np.array([wasserstein(law, curve) for law in averaged]),
+        ((1 - p_fake) * slopes).mean(1),
+        (p_fake * slopes).mean(1),
+        x.mean(1),
+        x.std(1),
+        np.maximum(half, 1 - half),
+    )
+
+
+@partial(jax.jit, static_argnames="game")
+def _look(
+    generators: Any, discriminators: Any, z: Array, real: Array, *, game: adversarial.Game
+) -> tuple[Array, ...]:
+    def one(generator: Any, discriminator: Any) -> tuple[Array, ...]:
+        d, x = game.discriminator_of(discriminator), game.generator_of(generator)(z)
+        slope = jax.grad(lambda x: d(x).sum())(x)[:, 0]
+        at_edges = jax.nn.sigmoid(d(jnp.asarray(EDGES, jnp.float32)[:, None]))
+        return at_edges, x[:, 0], d(real), d(x), jnp.abs(slope)
+
+    return jax.vmap(one)(generators, discriminators)
+
+
+def _laws(game: adversarial.Game, generators: Any) -> list[Law]:
+    """The law of each frame's G."""
+    g = game.generator_of(generators)
+    prior: Any = g.prior
+    layers, activation = pushforward.layers_of(g.decoder), pushforward.activation_of(g.decoder)
+    frames = range(len(layers[0][0]))
+    return [pushforward.law_of([(w[i], b[i]) for w, b in layers], activation, prior) for i in frames]
+
+
+def _codes(prior: Any) -> Array:
+    return prior.quantile((np.arange(_ASKED) + 0.5) / _ASKED)[:, None]
+
+
+def _arrows() -> np.ndarray:
+    """Which of the equally likely codes have arrows."""
+    return ((np.arange(ARROWS) + 0.5) / ARROWS * _ASKED).astype(int)
+
+
+@functools.cache
+def _examples(kind: Any) -> Array:
+    every = len(toy_trials.examples(kind)) // _ASKED
+    return jnp.asarray(toy_trials.examples(kind)[every // 2 :: every])
+
+
+def _sigmoid(logit: np.ndarray) -> np.ndarray:
+    return np.exp(-_softplus(-logit.astype(np.float64)))
+
+
+def _softplus(logit: np.ndarray) -> np.ndarray:
+    return np.logaddexp(0, logit.astype(np.float64))
+
+
+# --- exact distances ----------------------------------------------------------------------------
+
+
+def nodes(law: Law, curve: Curve) -> tuple[np.ndarray, np.ndarray]:
+    """Where to compare G's law with the data's, and log-weights: Gauss-Legendre between all kinks.
+
+    Returns:
+        Rising x, shape (n,), and the logarithm of each one's share of dx.
+    """
+    cuts = [np.linspace(*curve.reach, 200), law.x]
+    if not np.isfinite(law.prior.support()).all():  # the density is curved between the kinks
+        cuts.append(np.interp(np.linspace(law.z[0], law.z[-1], 181), law.z, law.x))
+    edges = np.unique(np.concatenate(cuts))
+    wide = np.diff(edges)
+    t, w = _GAUSS
+    x = edges[:-1, None] + wide[:, None] * (t + 1) / 2
+    return x.ravel(), np.log(wide[:, None] * w / 2).ravel()
+
+
+_GAUSS = np.polynomial.legendre.leggauss(4)
+
+
+def jensen_shannon(law: Law, curve: Curve) -> float:
+    """The exact Jensen-Shannon divergence of what G makes and the data, in nats; see `measures`."""
+    x, log_weights = nodes(law, curve)
+    with np.errstate(divide="ignore"):  # the logarithm of a density that is 0
+        log_g, log_data = np.log(law.density(x)), np.log(curve.density(x))
+    return measures.jensen_shannon(log_g, log_data, log_weights)
+
+
+def wasserstein(law: Law, curve: Curve) -> float:
+    """The exact Wasserstein-1 distance of what G makes and the data, in units of x; see `measures`."""
+    return measures.wasserstein_1d(law.cdf, curve.cdf, edges=nodes(law, curve)[0])

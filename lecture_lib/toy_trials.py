@@ -1,0 +1,176 @@
+"""The experiments of notebook 07: a GAN of numbers, small worlds where it fails, a map of learning rates."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jaxtyping import Float, PRNGKeyArray
+from scipy import stats
+
+from lecture_lib import adversarial, checks, gan_training, objectives
+from lecture_lib.datasets import Curve
+from lecture_lib.gan_training import FittedGANs
+from lecture_lib.networks import GAN, Discriminator, Generator
+from lecture_lib.priors import NORMAL, Prior, Uniform
+
+MEAN, SD = 1.0, 0.5
+"""Of each kind of data: a G that gets only these two right is not right."""
+HIDDEN = (16, 16)
+BATCH, STEPS, EVERY = 128, 2000, 10
+_EXAMPLES = 4096
+
+_APART = 0.9 * SD
+_NARROW = float(np.sqrt(SD**2 - _APART**2))
+DATA: Mapping[str, Curve] = MappingProxyType(
+    {
+        "one bump": Curve((stats.norm(MEAN, SD),), (1.0,), (-3.0, 5.0)),
+        "two bumps": Curve(
+            (stats.norm(MEAN - _APART, _NARROW), stats.norm(MEAN + _APART, _NARROW)), (0.5, 0.5), (-2.0, 4.0)
+        ),
+        "skewed": Curve(
+            (stats.gamma(2, loc=MEAN - SD * 2**0.5, scale=SD / 2**0.5),), (1.0,), (MEAN - SD * 2**0.5, 14.0)
+        ),
+    }
+)
+"""The black curves: all with the mean and the standard deviation above."""
+
+Kind = Literal["one bump", "two bumps", "skewed"]
+LossName = Literal["−log D", "log(1 − D)"]
+PriorName = Literal["uniform", "normal"]
+LOSSES = {"−log D": objectives.NON_SATURATING, "log(1 − D)": objectives.MINIMAX}
+PRIORS: Mapping[str, Prior] = MappingProxyType({"uniform": Uniform(-1.0, 1.0), "normal": NORMAL})
+
+ADAM = optax.inject_hyperparams(optax.scale_by_adam)(b1=0.0, b2=0.99)
+"""Adam whose memory of past gradients, b1, is a number of the state and not compiled in."""
+
+
+def falling(fraction: Any) -> Any:
+    """The learning rates stay for the first half, and then fall in a straight line to 2 %."""
+    return jnp.where(fraction < 0.5, 1.0, 1.0 - 0.98 * (2 * fraction - 1))
+
+
+class Settings(NamedTuple):
+    """What a student can set. The default is the recipe that works."""
+
+    data: Kind = "one bump"
+    discriminator_rate: Any = 5e-3
+    """Learning rate of D; one number, or one for each game."""
+    generator_rate: Any = 1e-3
+    """Learning rate of G."""
+    d_steps: int = 1
+    """k: steps of D for each step of G."""
+    penalty: Any = 1.0
+    """Weight gamma of the R1 penalty."""
+    momentum: float = 0.0
+    """Adam's b1: how much of the last steps' direction is kept, from 0 to below 1."""
+    loss: LossName = "−log D"
+    """What G minimises: the mean of it."""
+    shift: float = 0.0
+    """How far G's first pictures are moved, in units of x."""
+    prior: PriorName = "uniform"
+    """P(z): uniform on [-1, 1] or standard normal."""
+
+
+RECIPE = Settings()
+
+
+def build(rngs: nnx.Rngs, *, shift: float = 0.0, prior: Prior = PRIORS["uniform"]) -> GAN:
+    """Two untrained players, 1-16-16-1 with leaky ReLU; D sees x in units of the data's spread.
+
+    Args:
+        rngs: Source of the initial weights.
+        shift: Added to G's last bias.
+        prior: P(z).
+    """
+    generator = Generator(1, 1, HIDDEN, squash=None, prior=prior, rngs=rngs)
+    last: Any = generator.decoder.layers.layers[-1]
+    last.bias[...] = last.bias[...] + shift
+    return GAN(generator, Discriminator(1, HIDDEN, centre=MEAN, spread=SD, rngs=rngs))
+
+
+def examples(kind: Kind) -> Float[np.ndarray, "4096 1"]:
+    """What the players learn from: equally likely values in rising order, the quantiles of the black curve.
+
+    Raises:
+        ValueError: An unknown kind.
+    """
+    curve, u = _of("data", DATA, kind), (np.arange(_EXAMPLES) + 0.5) / _EXAMPLES
+    if len(curve.parts) == 1:
+        return curve.parts[0].ppf(u).astype(np.float32)[:, None]
+    low, high = curve.reach
+    x = np.linspace(low, high, 20001)
+    return np.interp(u, curve.cdf(x), x).astype(np.float32)[:, None]
+
+
+def train(
+    settings: Settings,
+    *,
+    keys: PRNGKeyArray,
+    steps: int = STEPS,
+    every: int = EVERY,
+    keep: Callable[[adversarial.State], Any] | None = None,
+    progress: str | None = None,
+) -> FittedGANs:
+    """Play a game for each key, side by side.
+
+    Adam with b2 .99, batches of 128, learning rates that fall in the second half; the averaged G is the one
+    to be judged in the end.
+
+    Args:
+        settings: Rates and penalty may hold one number for each game.
+        keys: Shape (games,); each seeds a game's weights and its training.
+        steps: Steps of G.
+        every: After how many steps the game is kept again.
+        keep: What is kept; by default all of the state.
+        progress: Label of the progress bar; None shows none.
+
+    Raises:
+        TypeError, ValueError: A setting does not fit; the message names it.
+    """
+    momentum = float(settings.momentum)
+    if not 0 <= momentum < 1:
+        raise ValueError(f"momentum is {momentum}; expected a number from 0 to below 1")
+    checks.finite("shift", np.float64(settings.shift))
+    checks.whole("steps", steps, low=0)
+    checks.whole("every", every, low=1)
+
+    def with_momentum(state: adversarial.State) -> adversarial.State:
+        def of(moments: Any) -> Any:
+            b1 = jnp.full_like(moments.hyperparams["b1"], momentum)
+            return moments._replace(hyperparams={**moments.hyperparams, "b1": b1})
+
+        return state._replace(
+            generator_moments=of(state.generator_moments),
+            discriminator_moments=of(state.discriminator_moments),
+        )
+
+    prior = _of("prior", PRIORS, settings.prior)
+    return gan_training.fit_gans(
+        partial(build, shift=settings.shift, prior=prior),
+        examples(settings.data),
+        keys=keys,
+        steps=steps,
+        batch_size=BATCH,
+        d_steps=settings.d_steps,
+        generator_rate=settings.generator_rate,
+        discriminator_rate=settings.discriminator_rate,
+        penalty=settings.penalty,
+        losses=_of("loss", LOSSES, settings.loss),
+        transform=ADAM,
+        start=with_momentum,
+        schedule=falling,
+        snapshots=range(0, steps + 1, every),
+        keep=keep,
+        progress=progress,
+    )
+
+
+def _of(name: str, table: Mapping[str, Any], key: str) -> Any:
+    if key not in table:
+        raise ValueError(f"{name} is {key!r}; expected one of {', '.join(map(repr, table))}")
+    return table[key]
