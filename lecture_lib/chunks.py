@@ -33,7 +33,9 @@ class State(NamedTuple):
         return jax.tree.map(lambda *parts: np.concatenate(parts, axis=-1), *self.pieces)
 
 
-def scan(step: Callable[[Any, Any], tuple[Any, Any]], carry: Any, start: Any, stop: Any) -> tuple[Any, Any]:
+def scan(
+    step: Callable[[Any, Any], tuple[Any, Any]], carry: Any, start: Any, stop: Any, *, most: int = LONGEST
+) -> tuple[Any, Any]:
     """Steps start to stop - 1 inside a compiled program, with start and stop traced: one program for all.
 
     A `lax.scan` has its length compiled in, and XLA fuses a scan of one step otherwise than one of fifty:
@@ -42,13 +44,14 @@ def scan(step: Callable[[Any, Any], tuple[Any, Any]], carry: Any, start: Any, st
     Args:
         step: step(carry, i) -> (carry, row), a row being a tree of arrays.
         carry: Where to start.
-        start, stop: At most LONGEST apart.
+        start, stop: At most `most` apart.
+        most: Compiled in.
 
     Returns:
-        The last carry, and the rows stacked along a first axis of length LONGEST, zeros beyond the last step.
+        The last carry, and the rows stacked along a first axis of length `most`, zeros beyond the last step.
     """
     like = jax.eval_shape(step, carry, start)[1]
-    rows = jax.tree.map(lambda leaf: jnp.zeros((LONGEST, *leaf.shape), leaf.dtype), like)
+    rows = jax.tree.map(lambda leaf: jnp.zeros((most, *leaf.shape), leaf.dtype), like)
 
     def body(i: Any, both: Any) -> Any:
         carry, rows = both

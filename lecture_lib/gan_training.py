@@ -1,6 +1,6 @@
 """`fit_gan` and `fit_gans`: two players trained against each other, in compiled chunks of steps."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -60,14 +60,43 @@ class FittedGAN(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """What `_chunk` needs beside the state: numbers, none of them compiled in."""
+    """Numbers that may differ from game to game, none of them compiled in."""
 
     generator_rate: Any
     discriminator_rate: Any
     penalty: Any
 
 
-@partial(jax.jit, static_argnames=("game", "batch_size", "schedule", "many"))
+def _step(
+    game: adversarial.Game,
+    batch_size: int,
+    schedule: Schedule,
+    data: Any,
+    d_steps: Any,
+    steps: Any,
+    rules: Rules,
+    key: PRNGKeyArray,
+    state: adversarial.State,
+    i: Any,
+) -> tuple[adversarial.State, tuple[adversarial.Said, adversarial.Said]]:
+    """`d_steps` updates of D, then one of G."""
+    key_d, key_g = jax.random.split(jax.random.fold_in(key, i))
+    now = schedule(i / steps)
+
+    def train_d(k: Any, both: Any) -> Any:
+        key_rows, key_z = jax.random.split(jax.random.fold_in(key_d, k))
+        rows = jax.random.randint(key_rows, (batch_size,), 0, len(data))
+        rate, penalty = now * rules.discriminator_rate, rules.penalty
+        state, said = game.discriminator_step(both[0], data[rows], key_z, rate=rate, penalty=penalty)
+        return state, jax.tree.map(lambda a, like: a.astype(like.dtype), said, nothing)
+
+    nothing = adversarial.Said(*jnp.zeros(3))  # whatever the data's dtype: weights and z have their own
+    state, of_d = jax.lax.fori_loop(0, d_steps, train_d, (state, nothing))
+    state, of_g = game.generator_step(state, batch_size, key_g, rate=now * rules.generator_rate)
+    return state, (of_d, of_g)
+
+
+@partial(jax.jit, static_argnames=("game", "batch_size", "schedule"))
 def _chunk(
     state: adversarial.State,
     data: Any,
@@ -81,33 +110,10 @@ def _chunk(
     game: adversarial.Game,
     batch_size: int,
     schedule: Schedule,
-    many: bool,
 ) -> tuple[adversarial.State, tuple[adversarial.Said, adversarial.Said]]:
-    """Steps start to stop - 1: in each, `d_steps` updates of D and one of G.
-
-    With `many` a `vmap` takes the games of a leading axis of the state, the rules and the key side by side.
-    """
-
-    def step(rules: Rules, key: PRNGKeyArray, state: adversarial.State, i: Any) -> Any:
-        key_d, key_g = jax.random.split(jax.random.fold_in(key, i))
-        now = schedule(i / steps)
-
-        def train_d(k: Any, both: Any) -> Any:
-            key_rows, key_z = jax.random.split(jax.random.fold_in(key_d, k))
-            rows = jax.random.randint(key_rows, (batch_size,), 0, len(data))
-            rate, penalty = now * rules.discriminator_rate, rules.penalty
-            state, said = game.discriminator_step(both[0], data[rows], key_z, rate=rate, penalty=penalty)
-            return state, jax.tree.map(lambda a, like: a.astype(like.dtype), said, nothing)
-
-        nothing = adversarial.Said(*jnp.zeros(3))  # whatever the data's dtype: weights and z have their own
-        state, of_d = jax.lax.fori_loop(0, d_steps, train_d, (state, nothing))
-        state, of_g = game.generator_step(state, batch_size, key_g, rate=now * rules.generator_rate)
-        return state, (of_d, of_g)
-
-    def run(state: adversarial.State, rules: Rules, key: PRNGKeyArray) -> Any:
-        return chunks.scan(partial(step, rules, key), state, start, stop)
-
-    return (jax.vmap(run) if many else run)(state, rules, key)
+    """Steps start to stop - 1 of one game."""
+    step = partial(_step, game, batch_size, schedule, data, d_steps, steps, rules, key)
+    return chunks.scan(step, state, start, stop)
 
 
 def fit_gan(
@@ -163,7 +169,7 @@ def fit_gan(
         checks.at_least_zero(name, value)
     game, state = adversarial.start(gan, losses, transform)
     kept = {0: state} if wanted[:1] == [0] else {}
-    run_chunk = partial(_chunk, game=game, batch_size=batch_size, schedule=schedule, many=False)
+    run_chunk = partial(_chunk, game=game, batch_size=batch_size, schedule=schedule)
 
     def advance(carry: adversarial.State, start: int, stop: int) -> Any:
         return run_chunk(carry, x, rules, d_steps, steps, key, start, stop)
@@ -198,14 +204,14 @@ def fit_gan(
 
 
 class FittedGANs(NamedTuple):
-    """What `fit_gans` returns; games lie along the first axis of every array."""
+    """What `fit_gans` returns."""
 
     last: adversarial.State
-    """Where the games ended."""
-    steps: tuple[int, ...]
-    """After which steps something was kept, as far as training came."""
-    kept: tuple[Any, ...]
-    """What was kept of the games after those steps."""
+    """Where the games ended: arrays of shape (runs, ...)."""
+    steps: np.ndarray
+    """After which steps the games were kept, as far as training came; shape (frames,)."""
+    kept: adversarial.State
+    """The games after those steps: arrays of shape (frames, runs, ...); None for parts that were not kept."""
     history: GANHistory
     """Shape (runs, steps run)."""
     game: adversarial.Game
@@ -221,12 +227,46 @@ class FittedGANs(NamedTuple):
         return ~np.logical_and.reduce(finite)
 
 
+@partial(jax.jit, static_argnames=("game", "batch_size", "schedule", "every", "frames", "keep"))
+def _frames(
+    state: adversarial.State,
+    data: Any,
+    rules: Rules,
+    d_steps: Any,
+    steps: Any,
+    keys: PRNGKeyArray,
+    start: Any,
+    *,
+    game: adversarial.Game,
+    batch_size: int,
+    schedule: Schedule,
+    every: int,
+    frames: int,
+    keep: tuple[str, ...],
+) -> Any:
+    """Games side by side, `frames` times `every` steps, and what there was after each `every` of them."""
+
+    def frame(rules: Rules, key: PRNGKeyArray, state: adversarial.State, start: Any) -> Any:
+        step = partial(_step, game, batch_size, schedule, data, d_steps, steps, rules, key)
+        return chunks.scan(step, state, start, start + every, most=every)
+
+    def next_frame(state: adversarial.State, start: Any) -> Any:
+        state, told = jax.vmap(frame, (0, 0, 0, None))(rules, keys, state, start)
+        return state, (told, {name: getattr(state, name) for name in keep})
+
+    state, (told, kept) = jax.lax.scan(next_frame, state, start + every * jnp.arange(frames))
+    # (frames, runs, every) -> (runs, steps)
+    told = jax.tree.map(lambda a: jnp.moveaxis(a, 0, 1).reshape(a.shape[1], frames * every), told)
+    return state, told, kept
+
+
 def fit_gans(
     build: Callable[[nnx.Rngs], GAN],
     data: Float[ArrayLike, "n pixels"],
     *,
     keys: PRNGKeyArray,
     steps: int,
+    every: int,
     batch_size: int = 64,
     d_steps: int = 1,
     generator_rate: Float[ArrayLike, "*runs"] = 5e-4,
@@ -236,23 +276,26 @@ def fit_gans(
     transform: optax.GradientTransformation = adversarial.ADAM,
     start: Callable[[adversarial.State], adversarial.State] | None = None,
     schedule: Schedule = training.constant,
-    snapshots: Collection[int] = (),
-    keep: Callable[[adversarial.State], Any] | None = None,
+    keep: Sequence[str] = adversarial.State._fields,
     chunk: int | None = None,
     progress: str | None = "training",
 ) -> FittedGANs:
     """Play one game for each key, side by side in one compiled program (`jax.vmap`).
 
-    A game that diverges does not stop the others; see `FittedGANs.diverged`.
+    A game that diverges does not stop the others; see `FittedGANs.diverged`. The same call gives the same
+    result bit for bit on one machine; with other games beside it, or another `every`, the last bits of a game
+    may differ, and a GAN makes much of them.
 
     Args:
         build: Makes fresh players from `nnx.Rngs`.
         keys: Shape (runs,), keys of `jax.random.split`; each seeds one game's weights and its training.
+        steps: Number of G's updates, at least 0 and a multiple of `every`.
+        every: After how many steps the games are kept again, from 1 to `chunks.LONGEST`.
         generator_rate, discriminator_rate, penalty: As for `fit_gan`: one number, or one for each game.
         start: Changes the first state of all games, if wanted.
-        keep: What to keep of the games after the steps of `snapshots`; by default all of their state.
-        data, steps, batch_size, d_steps, losses, transform, schedule, snapshots, chunk, progress: As for
-            `fit_gan`.
+        keep: Which fields of the state are kept.
+        chunk: Steps in a compiled call, a multiple of `every`; None takes about a quarter of them.
+        data, batch_size, d_steps, losses, transform, schedule, progress: As for `fit_gan`.
 
     Returns:
         FittedGANs. Ctrl-C (or Kernel > Interrupt) ends training early, says so, and returns what was learned
@@ -266,7 +309,13 @@ def fit_gans(
             f"keys has shape {jnp.shape(keys)}; expected (runs,), as jax.random.split makes them"
         )
     like = build(nnx.Rngs(0))
-    x, wanted = _checked(like, data, steps, batch_size, d_steps, snapshots)
+    x, _ = _checked(like, data, steps, batch_size, d_steps, ())
+    frames, rest = divmod(steps, checks.whole("every", every, low=1, high=chunks.LONGEST))
+    if rest:
+        raise ValueError(f"steps is {steps}; expected a multiple of every, {every}")
+    unknown = set(keep) - set(adversarial.State._fields)
+    if unknown:
+        raise ValueError(f"keep has {sorted(unknown)}; expected fields of adversarial.State")
     told = Rules(generator_rate, discriminator_rate, penalty)
     for name, value in told._asdict().items():
         checks.at_least_zero(name, value)
@@ -281,32 +330,49 @@ def fit_gans(
     state = jax.vmap(first)(keys)
     state = state if start is None else start(state)
     of_game = jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys)
-    run_chunk = partial(_chunk, game=game, batch_size=batch_size, schedule=schedule, many=True)
-    kept: dict[int, Any] = {}
+    call = _frames_of_a_call(frames, every, chunk)
+    options = {"game": game, "batch_size": batch_size, "schedule": schedule, "every": every, "frames": call}
+    kept = [{name: jax.tree.map(lambda a: a[None], getattr(state, name)) for name in keep}]
 
-    def advance(carry: adversarial.State, start: int, stop: int) -> Any:
-        return run_chunk(carry, x, rules, d_steps, steps, of_game, start, stop)
+    def advance(carry: adversarial.State, begin: int, _: int) -> Any:
+        carry, told, seen = _frames(
+            carry, x, rules, d_steps, steps, of_game, begin, keep=tuple(keep), **options
+        )
+        kept.append(seen)
+        return carry, told
 
-    def after(now: chunks.State) -> None:
-        if now.done in wanted and now.done not in kept:
-            kept[now.done] = now.carry if keep is None else keep(now.carry)
-
-    after(chunks.State(state, 0, ()))
     end, interrupted = chunks.run(
         state,
         advance,
         steps=steps,
         losses=lambda rows: np.nan_to_num(rows[0].loss + rows[1].loss),  # a lost game does not end the others
         weights=lambda carry: (),
-        after=after,
-        stops=wanted,
-        chunk=chunk,
+        after=lambda now: None,
+        chunk=max(1, call * every),
         progress=progress,
     )
-    after(end)
+    done = kept[: 1 + end.done // max(1, call * every)]  # the call after an interruption does not count
+    parts = {
+        name: jax.tree.map(lambda *a: np.concatenate(a), *(part[name] for part in done)) for name in keep
+    }
+    nothing = dict.fromkeys(adversarial.State._fields)
     return FittedGANs(
-        end.carry, tuple(kept), tuple(kept.values()), _history(end, keys.shape), game, interrupted
+        end.carry,
+        np.arange(0, end.done + 1, every),
+        adversarial.State(**{**nothing, **parts}),
+        _history(end, keys.shape),
+        game,
+        interrupted,
     )
+
+
+def _frames_of_a_call(frames: int, every: int, chunk: int | None) -> int:
+    """A number of frames that divides all of them: each call then runs the same program."""
+    if chunk is not None and (checks.whole("chunk", chunk, low=1, high=chunks.LONGEST) % every):
+        raise ValueError(f"chunk is {chunk}; expected a multiple of every, {every}")
+    most = chunks.LONGEST // every
+    wanted = frames // 4 if chunk is None else chunk // every
+    return max((n for n in range(1, min(wanted, most) + 1) if frames % n == 0), default=1)
 
 
 def _checked(

@@ -9,7 +9,7 @@ queueing the work elsewhere builds up a backlog of seconds.)
 import html
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import wraps
 from typing import Any, NamedTuple, ParamSpec
 
@@ -163,44 +163,53 @@ class Panel(widgets.VBox):
 
     Args:
         compute: A pure function of the control values, by name, that returns what to draw.
-        drawing: Draws it; called with what `compute` returns.
+        drawing: Draws it; called with what `compute` returns. Or a widget of the page that shows it.
         controls: Name to control, in the order from top to bottom.
         grab: Which controls the pointer drags in the picture, if any.
         press: What a press of the pointer in the picture does, if anything; not together with `grab`.
         actions: Label to a function from the control values to those control values that a press of its
             button changes, say a step of an algorithm. The picture stays a function of the controls alone.
-        side_by_side: Whether the sliders of real numbers stand in columns above the other controls, where
-            there is room; their labels should be short.
+        side_by_side: Whether the sliders of real numbers (or the controls of these names) stand in columns
+            above the other controls, where there is room; their labels should be short.
         describe: Turns what was drawn into the numbers under the picture, parted by " | ", if wanted.
     """
 
     def __init__(
         self,
         compute: Callable[..., Any],
-        drawing: Drawing[Any],
+        drawing: "Drawing[Any] | PageWidget",
         controls: Mapping[str, widgets.ValueWidget | Kept],
         *,
         grab: Grab | None = None,
         press: Press | None = None,
         actions: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] | None = None,
-        side_by_side: bool = False,
+        side_by_side: bool | Collection[str] = False,
         describe: Callable[[Any], str] | None = None,
     ):
-        self.compute, self.drawing, self.controls = compute, drawing, dict(controls)
+        self.compute, self.controls = compute, dict(controls)
         self._describe = describe
         self._start = {name: control.value for name, control in self.controls.items()}
         what = compute(**self._start)
-        self.first = drawing(what)
+        if grab and press:
+            raise ValueError("grab and press are both given; expected one: the pointer can do one thing")
+        self.first: Still
         """The picture at the start, also stored for readers without a kernel."""
-        self.picture = Picture()
+        if isinstance(drawing, PageWidget):
+            if grab or press:
+                raise ValueError("grab or press is given, but drawing is a widget, which has its own pointer")
+            self.picture: Any = drawing
+            drawing.show(what)
+            self.first = drawing.still()
+        else:
+            self.picture = Picture()
+            self.first = drawing(what)
+            self.picture.show(self.first)
+        self.drawing: Any = drawing
         if grab:
-            self.picture.region, self.picture.both = drawing.region(grab.axes), grab.vertical is not None
+            self.picture.region, self.picture.both = self.drawing.region(grab.axes), grab.vertical is not None
         if press:
-            if grab:
-                raise ValueError("grab and press are both given; expected one: the pointer can do one thing")
-            self.picture.region, self.picture.brush = drawing.region(press.axes), True
+            self.picture.region, self.picture.brush = self.drawing.region(press.axes), True
         self._last: tuple[int, Place] | None = None
-        self.picture.show(self.first)
         self.numbers = widgets.HTML(self._line(what))
         self.message = widgets.HTML()
         self.reset = widgets.Button(description="Reset", tooltip="Back to the start", icon="undo")
@@ -215,7 +224,8 @@ class Panel(widgets.VBox):
             self.picture.observe(lambda change: self._pressed(press, change["new"]), "press")
         rows = [control for control in self.controls.values() if not isinstance(control, Kept)]
         if side_by_side:
-            sliders = [control for control in rows if isinstance(control, widgets.FloatSlider)]
+            named = [] if side_by_side is True else [self.controls[name] for name in side_by_side]
+            sliders: Any = named or [row for row in rows if isinstance(row, widgets.FloatSlider)]
             for control in sliders:
                 control.style = _SHORT
             rows = [widgets.GridBox(sliders, layout=_GRID), *(row for row in rows if row not in sliders)]
@@ -242,7 +252,7 @@ class Panel(widgets.VBox):
             return
         try:
             what = self.compute(**self.values())
-            self.picture.show(self.drawing(what))
+            self.picture.show(what if isinstance(self.drawing, PageWidget) else self.drawing(what))
             self.numbers.value = self._line(what)
             self.message.value = ""
         except Exception as error:  # whatever it is, the student must see it here and not in a hidden log
@@ -265,8 +275,11 @@ class Panel(widgets.VBox):
 
     @_alone
     def _back(self) -> None:
-        self.picture.pointer = []  # else the same place, grabbed again, would be no change
-        self.picture.press, self._last = [], None
+        if isinstance(self.drawing, PageWidget):
+            self.drawing.back()
+        else:
+            self.picture.pointer = []  # else the same place, grabbed again, would be no change
+            self.picture.press, self._last = [], None
         self._set(self._start)
 
     def _button(self, label: str, act: Callable[[dict[str, Any]], dict[str, Any]]) -> widgets.Button:
@@ -306,7 +319,8 @@ class Panel(widgets.VBox):
             self._tell(error)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        return _with_still(super()._repr_mimebundle_(**kwargs), self.first)
+        live = self.drawing.live_html() if isinstance(self.drawing, PageWidget) else None
+        return _with_still(super()._repr_mimebundle_(**kwargs), self.first, live)
 
 
 class PageWidget(anywidget.AnyWidget):
@@ -318,6 +332,14 @@ class PageWidget(anywidget.AnyWidget):
     """All numbers, sent once; see `browser.as_bytes`."""
     moving: tuple[str, ...] = ()
     """Names of the traits that the user moves."""
+
+    def show(self, what: Any) -> None:
+        """Show something else, for those that stand in a panel."""
+        raise NotImplementedError
+
+    def back(self) -> None:
+        """To the start with what the user moves, for those that stand in a panel."""
+        raise NotImplementedError
 
     def still(self) -> Still:
         """The present picture by JAX and Matplotlib, for readers without a kernel."""

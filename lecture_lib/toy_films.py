@@ -1,6 +1,7 @@
 """What a GAN of numbers looks like, frame by frame: curves, exact distances, and what its players see."""
 
 import functools
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from lecture_lib.datasets import Curve
 from lecture_lib.gan_training import FittedGANs
 from lecture_lib.pushforward import Law
 
-LOW, HIGH, CELLS = -4.0, 4.0, 160
+LOW, HIGH, CELLS = -5.0, 4.0, 180
 EDGES = np.linspace(LOW, HIGH, CELLS + 1)
 """The x axis of all pictures, and the cells over which the green curve is averaged."""
 ARROWS = 21
@@ -27,11 +28,13 @@ class Film(NamedTuple):
 
     kind: str
     """Of the data."""
+    prior: str
+    """Of z: "uniform" or "normal"."""
     step: np.ndarray
     """Steps of G so far, shape (frames,)."""
-    d: Float[np.ndarray, "frames 161"]
+    d: Float[np.ndarray, "frames 181"]
     """D at EDGES: the probability of being real."""
-    density: Float[np.ndarray, "frames 160"]
+    density: Float[np.ndarray, "frames 180"]
     """Mean density of G(z) over each cell: the exact probability of the cell by its width."""
     z: Float[np.ndarray, " 21"]
     """Equally likely z; not one for each frame."""
@@ -68,7 +71,7 @@ class Film(NamedTuple):
 
     def at(self, i: int) -> "Film":
         """The frame i alone, still with an axis of frames."""
-        whole = ("kind", "z")
+        whole = ("kind", "prior", "z")
         return Film(*(v if name in whole else v[i : i + 1] for name, v in self._asdict().items()))
 
 
@@ -80,10 +83,8 @@ def film(fitted: FittedGANs, kind: str, run: int = 0) -> Film:
         kind: Of the data, a name of `toy_trials.DATA`.
         run: Which game.
     """
-    states = jax.tree.map(
-        lambda *leaves: np.stack([leaf[run] for leaf in leaves]), *map(_players, fitted.kept)
-    )
-    return look(fitted.game, states, kind, fitted.steps)
+    kept = players(fitted.kept)
+    return look(fitted.game, jax.tree.map(lambda a: a[:, run], kept), kind, fitted.steps)
 
 
 class Players(NamedTuple):
@@ -94,7 +95,8 @@ class Players(NamedTuple):
     averaged: Any
 
 
-def _players(state: Any) -> Players:
+def players(state: Any) -> Players:
+    """What can be looked at of a state, as NumPy arrays."""
     return Players(*(jax.tree.map(np.asarray, getattr(state, name)) for name in Players._fields))
 
 
@@ -107,7 +109,8 @@ def look(game: adversarial.Game, players: Players, kind: str, steps: Any) -> Fil
         kind: Of the data.
         steps: Of each frame, shape (frames,).
     """
-    curve, z = toy_trials.DATA[kind], _codes(game.generator_of(players.generator).prior)
+    prior = game.generator_of(players.generator).prior
+    curve, z = toy_trials.DATA[kind], _codes(prior)
     d, x, real, fake, slopes = map(
         np.asarray, _look(players.generator, players.discriminator, z, _examples(kind), game=game)
     )
@@ -115,8 +118,10 @@ def look(game: adversarial.Game, players: Players, kind: str, steps: Any) -> Fil
     generators, averaged = (_laws(game, which) for which in (players.generator, players.averaged))
     below = np.stack([law.cdf(EDGES) for law in generators])
     half = np.array([law.cdf([toy_trials.MEAN])[0] for law in generators])
+    js, w1 = distances(generators, curve)
     return Film(
         kind,
+        next(name for name, known in toy_trials.PRIORS.items() if known == prior),
         np.asarray(steps),
         d,
         np.diff(below, axis=1) / np.diff(EDGES),
@@ -128,9 +133,9 @@ def look(game: adversarial.Game, players: Players, kind: str, steps: Any) -> Fil
         _sigmoid(real).mean(1),
         p_fake.mean(1),
         ((real > 0).mean(1) + (fake < 0).mean(1)) / 2,
-        np.array([jensen_shannon(law, curve) for law in generators]),
-        np.array([wasserstein(law, curve) for law in generators]),
-        np.array([wasserstein(law, curve) for law in averaged]),
+        js,
+        w1,
+        distances(averaged, curve)[1],
         ((1 - p_fake) * slopes).mean(1),
         (p_fake * slopes).mean(1),
         x.mean(1),
@@ -206,14 +211,23 @@ def nodes(law: Law, curve: Curve) -> tuple[np.ndarray, np.ndarray]:
 _GAUSS = np.polynomial.legendre.leggauss(4)
 
 
-def jensen_shannon(law: Law, curve: Curve) -> float:
-    """The exact Jensen-Shannon divergence of what G makes and the data, in nats; see `measures`."""
-    x, log_weights = nodes(law, curve)
-    with np.errstate(divide="ignore"):  # the logarithm of a density that is 0
-        log_g, log_data = np.log(law.density(x)), np.log(curve.density(x))
-    return measures.jensen_shannon(log_g, log_data, log_weights)
+def distances(laws: Sequence[Law], curve: Curve) -> tuple[np.ndarray, np.ndarray]:
+    """The exact Jensen-Shannon divergence (nats) and Wasserstein-1 distance of each from the data.
 
+    Args:
+        laws: Of what several G make.
+        curve: Of the data.
 
-def wasserstein(law: Law, curve: Curve) -> float:
-    """The exact Wasserstein-1 distance of what G makes and the data, in units of x; see `measures`."""
-    return measures.wasserstein_1d(law.cdf, curve.cdf, edges=nodes(law, curve)[0])
+    Returns:
+        Both of shape (laws,); see `measures.jensen_shannon` and `measures.wasserstein_1d`.
+    """
+    rules = [nodes(law, curve) for law in laws]
+    every = np.concatenate([x for x, _ in rules])  # SciPy is asked once for all: it is slow to begin
+    ends = np.cumsum([len(x) for x, _ in rules])[:-1]
+    density, below = np.split(curve.density(every), ends), np.split(curve.cdf(every), ends)
+    js, w1 = [], []
+    for law, (x, log_weights), of_data, under_data in zip(laws, rules, density, below, strict=True):
+        with np.errstate(divide="ignore"):  # the logarithm of a density that is 0
+            js.append(measures.jensen_shannon(np.log(law.density(x)), np.log(of_data), log_weights))
+        w1.append(measures.wasserstein_1d(law.cdf, lambda _, known=under_data: known, edges=x))
+    return np.array(js), np.array(w1)

@@ -1,6 +1,6 @@
 """The experiments of notebook 07: a GAN of numbers, small worlds where it fails, a map of learning rates."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
@@ -21,7 +21,7 @@ from lecture_lib.priors import NORMAL, Prior, Uniform
 MEAN, SD = 1.0, 0.5
 """Of each kind of data: a G that gets only these two right is not right."""
 HIDDEN = (16, 16)
-BATCH, STEPS, EVERY = 128, 2000, 10
+BATCH, STEPS, EVERY = 64, 2000, 10
 _EXAMPLES = 4096
 
 _APART = 0.9 * SD
@@ -113,20 +113,21 @@ def train(
     keys: PRNGKeyArray,
     steps: int = STEPS,
     every: int = EVERY,
-    keep: Callable[[adversarial.State], Any] | None = None,
+    keep: Sequence[str] = adversarial.State._fields,
+    chunk: int | None = None,
     progress: str | None = None,
 ) -> FittedGANs:
     """Play a game for each key, side by side.
 
-    Adam with b2 .99, batches of 128, learning rates that fall in the second half; the averaged G is the one
+    Adam with b2 .99, batches of 64, learning rates that fall in the second half; the averaged G is the one
     to be judged in the end.
 
     Args:
         settings: Rates and penalty may hold one number for each game.
         keys: Shape (games,); each seeds a game's weights and its training.
-        steps: Steps of G.
-        every: After how many steps the game is kept again.
-        keep: What is kept; by default all of the state.
+        steps: Steps of G, a multiple of `every`.
+        every: After how many steps the games are kept again.
+        keep, chunk: See `gan_training.fit_gans`.
         progress: Label of the progress bar; None shows none.
 
     Raises:
@@ -136,8 +137,6 @@ def train(
     if not 0 <= momentum < 1:
         raise ValueError(f"momentum is {momentum}; expected a number from 0 to below 1")
     checks.finite("shift", np.float64(settings.shift))
-    checks.whole("steps", steps, low=0)
-    checks.whole("every", every, low=1)
 
     def with_momentum(state: adversarial.State) -> adversarial.State:
         def of(moments: Any) -> Any:
@@ -164,8 +163,9 @@ def train(
         transform=ADAM,
         start=with_momentum,
         schedule=falling,
-        snapshots=range(0, steps + 1, every),
+        every=every,
         keep=keep,
+        chunk=chunk,
         progress=progress,
     )
 
