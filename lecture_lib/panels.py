@@ -27,6 +27,9 @@ _WIDE = {"description_width": "17em"}
 _SHORT = {"description_width": "8em"}
 _BUTTONS = {**_WIDE, "button_width": "auto"}
 _ROW = widgets.Layout(width="auto", max_width="46em", height="auto", flex_flow="row wrap")
+_TWO_COLUMNS = widgets.Layout(
+    grid_template_columns="repeat(auto-fit, minmax(25em, 1fr))", max_width="60em", grid_gap="0 1em"
+)
 _GRID = widgets.Layout(grid_template_columns="repeat(auto-fit, minmax(21em, 1fr))", max_width="66em")
 
 
@@ -225,10 +228,12 @@ class Panel(widgets.VBox):
         rows = [control for control in self.controls.values() if not isinstance(control, Kept)]
         if side_by_side:
             named = [] if side_by_side is True else [self.controls[name] for name in side_by_side]
-            sliders: Any = named or [row for row in rows if isinstance(row, widgets.FloatSlider)]
-            for control in sliders:
-                control.style = _SHORT
-            rows = [widgets.GridBox(sliders, layout=_GRID), *(row for row in rows if row not in sliders)]
+            beside: Any = named or [row for row in rows if isinstance(row, widgets.FloatSlider)]
+            for control in beside:
+                buttons = isinstance(control, widgets.ToggleButtons)
+                control.style = {**_SHORT, "button_width": "auto"} if buttons else _SHORT
+            layout = _TWO_COLUMNS if named else _GRID
+            rows = [widgets.GridBox(beside, layout=layout), *(row for row in rows if row not in beside)]
         buttons = widgets.HBox(
             [*self.actions.values(), self.reset], layout=widgets.Layout(flex_flow="row wrap")
         )

@@ -61,15 +61,15 @@ def film_panel(settings: Settings = toy_trials.RECIPE, *, seed: int = 0, start: 
 
     controls: dict[str, Any] = {
         "data": choice("data", settings.data, list(DATA)),
+        "prior": choice("P(z)", settings.prior, list(PRIORS)),
+        "loss": choice("G minimises", settings.loss, list(LOSSES)),
+        "seed": whole_slider("seed", seed, 0, 9),
         "discriminator_rate": choice_slider("rate of D", settings.discriminator_rate, _NAMED),
         "generator_rate": choice_slider("rate of G", settings.generator_rate, _NAMED),
         "d_steps": whole_slider("k, D's steps", settings.d_steps, 1, 10),
         "penalty": choice_slider("γ of R1", settings.penalty, [0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0]),
         "momentum": choice_slider("Adam's b1", settings.momentum, [0.0, 0.25, 0.5, 0.75, 0.9]),
         "shift": slider("G's start + x", settings.shift, -4, 4, 0.5),
-        "seed": whole_slider("seed", seed, 0, 9),
-        "loss": choice("G minimises", settings.loss, list(LOSSES)),
-        "prior": choice("P(z)", settings.prior, list(PRIORS)),
     }
     player = FilmPlayer(compute(**{name: control.value for name, control in controls.items()}), start=start)
 
@@ -87,8 +87,7 @@ def film_panel(settings: Settings = toy_trials.RECIPE, *, seed: int = 0, start: 
 
     player.observe(lambda change: answer(change["new"]), "asked")
     worlds = {name: _setting(world.settings) for name, world in WORLDS.items() if name != "D is fooled"}
-    columns = [name for name, control in controls.items() if name not in ("data", "loss", "prior")]
-    return Panel(compute, player, controls, actions=worlds, side_by_side=columns)
+    return Panel(compute, player, controls, actions=worlds, side_by_side=list(controls))
 
 
 def _setting(settings: Settings) -> Any:

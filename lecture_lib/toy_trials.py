@@ -5,6 +5,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -168,6 +169,19 @@ def train(
         chunk=chunk,
         progress=progress,
     )
+
+
+def players(fitted: FittedGANs, frame: int, *, run: int = 0) -> GAN:
+    """Both players of one game as they were when they were kept.
+
+    Args:
+        fitted: Of `train`.
+        frame: Which of `fitted.steps`.
+        run: Which game.
+    """
+    kept = fitted.kept.generator, fitted.kept.discriminator
+    g, d = (jax.tree.map(lambda a: a[frame, run], part) for part in kept)
+    return GAN(fitted.game.generator_of(g), fitted.game.discriminator_of(d))
 
 
 def _of(name: str, table: Mapping[str, Any], key: str) -> Any:

@@ -7,17 +7,17 @@ const LOOK = {
   other: { color: "#b65e92", dash: [2, 3], width: 2 },
 };
 const KEY = [
-  ["data", "P_data(x), the data"],
-  ["g", "P_G(x), what G makes (exact)"],
-  ["d", "D(x), the discriminator"],
-  ["best", "D*(x), the best possible one"],
+  ["data", "P_data(x)"],
+  ["g", "P_G(x), exact"],
+  ["d", "D(x)"],
+  ["best", "D*(x), the best possible D"],
 ];
 const TOP = 1.6; // of the density axis
 const CHARTS = [
-  { title: "Losses (dots: 2 log 2 and log 2)", lines: [["loss_d", "d", "D's"], ["loss_g", "g", "G's, −log D"]], marks: [2 * Math.LN2, Math.LN2], low: 0 },
-  { title: "D (dots: one half)", lines: [["right", "d", "share it gets right"], ["real", "best", "mean D on real x"], ["fake", "g", "mean D on G's x"]], marks: [0.5], low: 0, high: 1 },
-  { title: "Jensen-Shannon divergence, exact", lines: [["js", "d", "JS, nats (dots: log 2)"]], marks: [Math.LN2], low: 0, high: 0.75 },
-  { title: "Wasserstein-1 distance, exact", lines: [["w1", "d", "G, units of x"], ["w1_averaged", "best", "averaged G"]], marks: [], log: true },
+  { title: "Losses, nats (dots: 2 log 2, log 2)", lines: [["loss_d", "d", "D's"], ["loss_g", "g", "G's, −log D"]], marks: [2 * Math.LN2, Math.LN2], low: 0 },
+  { title: "D's decisions (dots: one half)", lines: [["right", "d", "share right"], ["real", "best", "D on real x"], ["fake", "g", "D on G's x"]], marks: [0.5], low: 0, high: 1 },
+  { title: "Exact Jensen-Shannon divergence, nats", lines: [["js", "d", "JS (dots: log 2)"]], marks: [Math.LN2], low: 0, high: 0.75 },
+  { title: "Exact Wasserstein-1 distance, units of x", lines: [["w1", "d", "G"], ["w1_averaged", "best", "averaged G"]], marks: [], log: true },
 ];
 
 export function readFilm(info, floats, data) {
@@ -76,7 +76,7 @@ function sheet(parent, heightOf, draw) {
 }
 
 function drawScene(c, { width, height, ink }, data, film, frame, ghost) {
-  const left = 42, right = width - 42, top = 22, bottom = height - 128, ground = height - 34;
+  const left = 42, right = width - 42, top = 34, bottom = height - 128, ground = height - 34;
   const { low, high, cells } = data;
   const X = scale(left, right, low, high), P = scale(bottom, top, 0, TOP), D = scale(bottom, top, 0, 1);
   const edge = (k) => low + ((high - low) * k) / cells;
@@ -138,13 +138,13 @@ function drawScene(c, { width, height, ink }, data, film, frame, ghost) {
   trace(c, Array.from(frame.d, (p, k) => [X(edge(k)), D(p)]), LOOK.d);
   c.restore();
   const peak = frame.density.reduce((a, b) => Math.max(a, b), 0), k = frame.density.indexOf(peak);
-  if (peak > TOP) text(`▲ ${peak.toFixed(1)}`, Math.min(right - 24, Math.max(left + 24, X(edge(k + 0.5)))), top + 10);
+  if (peak > TOP) text(`▲ ${peak.toFixed(1)}`, Math.min(right - 130, Math.max(left + 60, X(edge(k + 0.5)))), top - 8);
   const outside = frame.told.outside;
   if (outside >= 0.005) text(`${(100 * outside).toFixed(0)} % of P_G lies beyond this axis`, (left + right) / 2, top + 24);
 }
 
-function ticksOf({ low, high, log }) {
-  if (!log) return [low, (low + high) / 2, high];
+function ticksOf({ low, high, log, marks }) {
+  if (!log) return [low, ...marks, ...(high > 1.4 * Math.max(...marks) ? [high] : [])];
   const found = [];
   for (let e = Math.ceil(Math.log10(low)); e <= Math.log10(high) + 1e-9; e++) found.push(10 ** e);
   return found;
@@ -177,7 +177,7 @@ function drawCharts(c, { width, height, ink }, film, place) {
     for (const mark of chart.marks) trace(c, [[left, Y(of(mark))], [right, Y(of(mark))]], { color: ink, width: 1.2, dash: [1, 3] });
     c.globalAlpha = 1;
     c.textAlign = "right";
-    for (const tick of ticksOf(chart)) c.fillText(tick >= 1 || tick === 0 ? +tick.toFixed(1) : +tick.toFixed(2), left - 4, Y(of(tick)) + 4);
+    for (const tick of ticksOf(chart)) c.fillText(+tick.toPrecision(2), left - 4, Y(of(tick)) + 4);
     c.textAlign = "center";
     for (const share of [0, 0.5, 1]) c.fillText(Math.round(share * film.steps[n - 1]), X(share * film.steps[n - 1]), bottom + 13);
     if (i >= CHARTS.length - columns) c.fillText("step", (left + right) / 2 + 40, bottom + 13);
@@ -252,7 +252,7 @@ export function render({ model, el }) {
     };
   }
   const now = () => (branch ? frameOf(branch, 0) : frameOf(film, at()));
-  const scene = sheet(stage, () => 390, (c, page) =>
+  const scene = sheet(stage, () => 400, (c, page) =>
     drawScene(c, page, data, film, now(), branch ? frameOf(film, at()) : null));
   const charts = sheet(graphs, (width) => (width > 560 ? 300 : 600), (c, page) => (places = drawCharts(c, page, film, at())));
   charts.canvas.className = "film-charts";
