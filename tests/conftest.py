@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -38,8 +39,21 @@ def keep_compiled(folder: Path) -> None:
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 
+def keep_bytecode(folder: Path) -> None:
+    """Let Python keep its bytecode in a folder, where the environment forbids it beside the sources.
+
+    The tests start some thirty Pythons, and each would compile all its libraries anew: six seconds more.
+    """
+    if "PYTHONPYCACHEPREFIX" in os.environ or not sys.dont_write_bytecode:
+        return
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = str(folder)
+
+
 # pytest reads this file before any test imports JAX, which looks at the environment only once.
 keep_compiled(ROOT / ".pytest_cache" / "jax")
+keep_bytecode(ROOT / ".pytest_cache" / "bytecode")
 
 
 def group_of(nodeid: str) -> str:
