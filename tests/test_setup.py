@@ -23,7 +23,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from tests.conftest import group_of, keep_compiled
+from tests.conftest import group_of, keep_bytecode, keep_compiled
 from tools import bootstrap, check_browser_ran
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -473,6 +473,22 @@ def test_compiled_programs_are_kept_where_that_is_possible_and_wanted(
     assert name not in os.environ
     keep_compiled(tmp_path / "kept")
     assert os.environ[name] == str(tmp_path / "kept")
+
+
+def test_bytecode_is_kept_where_it_may_not_lie_beside_the_sources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, forbidden, kept = "PYTHONPYCACHEPREFIX", "PYTHONDONTWRITEBYTECODE", str(tmp_path)
+    monkeypatch.setattr(sys, "pycache_prefix", None)
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    monkeypatch.delenv(name, raising=False)
+    keep_bytecode(tmp_path)
+    assert name not in os.environ
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setenv(forbidden, "1")
+    keep_bytecode(tmp_path)
+    assert os.environ[name] == sys.pycache_prefix == kept
+    assert forbidden not in os.environ and not sys.dont_write_bytecode
 
 
 # --- CI -------------------------------------------------------------------------------------
