@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import shutil
@@ -79,6 +80,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     sizes = Counter(group_of(item.nodeid) for item in items)
     slow = ("test_browser.py", "test_style_browser.py", "test_notebooks.py")
     items.sort(key=lambda item: (item.path.name not in slow, -sizes[group_of(item.nodeid)]))
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported by now stays: garbage collections, which JAX makes dear, pass it over."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)
