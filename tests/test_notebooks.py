@@ -44,8 +44,8 @@ def prose(path: Path) -> str:
 
 def test_there_are_notebooks() -> None:
     names = ["00_start_here", "01_moon_phases", "02_gaussian_mixtures", "03_elbo", "04_cvae_style_transfer"]
-    names += ["05_problems_of_vae", "06_gan_evolution"]
-    assert [path.stem for path in PATHS][:7] == names
+    names += ["05_problems_of_vae", "06_gan_evolution", "07_gan_toy_1d"]
+    assert [path.stem for path in PATHS][:8] == names
 
 
 @each_notebook

@@ -20,9 +20,9 @@ ORDER = [
     *("checks", "idx", "moon", "strokes", "quadrature", "priors", "gaussians", "layers", "networks"),
     "conditional",
     *("mnist_files", "datasets", "objectives", "bounds", "gradients", "variational", "adversarial", "chunks"),
-    *("training", "measures"),
+    *("training", "gan_training", "measures", "pushforward"),
     *("moon_trials", "mixture_trials", "code_trials", "elbo_trials", "style_trials", "gan_trials", "weights"),
-    *("blur", "combinations", "problem_trials", "judging"),
+    *("blur", "combinations", "problem_trials", "judging", "toy_trials", "toy_films", "toy_worlds"),
     *(
         "browser",
         "figures",
@@ -41,8 +41,10 @@ ORDER = [
         "problem_panels",
         "mean_panels",
         "combination_panels",
+        "toy_widgets",
+        "toy_panels",
     ),
-    *("answers", "exercises", "style_exercises", "gan_exercises", "problem_exercises"),
+    *("answers", "exercises", "style_exercises", "gan_exercises", "problem_exercises", "toy_exercises"),
 ]
 """Each of these imports only from those before it."""
 
@@ -63,6 +65,8 @@ WITH_PICTURES = {
     "problem_panels",
     "mean_panels",
     "combination_panels",
+    "toy_widgets",
+    "toy_panels",
 }
 
 
