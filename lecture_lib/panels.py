@@ -261,9 +261,10 @@ class Panel(widgets.VBox):
             self.numbers.value = self._line(what)
             self.message.value = ""
         except Exception as error:  # whatever it is, the student must see it here and not in a hidden log
-            self._tell(error)
+            self.tell(error)
 
-    def _tell(self, error: Exception) -> None:
+    def tell(self, error: Exception) -> None:
+        """Show in the panel what went wrong."""
         told = html.escape(f"{type(error).__name__}: {error}")
         self.message.value = f'<b role="alert">This picture could not be drawn.</b> <samp>{told}</samp>'
 
@@ -293,7 +294,7 @@ class Panel(widgets.VBox):
             try:
                 self._set(act(self.values()))
             except Exception as error:
-                self._tell(error)
+                self.tell(error)
 
         button = widgets.Button(description=label, layout=widgets.Layout(width="auto"))
         button.on_click(press)
@@ -321,7 +322,7 @@ class Panel(widgets.VBox):
         try:
             self._set(press.act(self.values(), place, before))
         except Exception as error:
-            self._tell(error)
+            self.tell(error)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         live = self.drawing.live_html() if isinstance(self.drawing, PageWidget) else None

@@ -71,23 +71,30 @@ def film_panel(settings: Settings = toy_trials.RECIPE, *, seed: int = 0, start: 
         "momentum": choice_slider("Adam's b1", settings.momentum, [0.0, 0.25, 0.5, 0.75, 0.9]),
         "shift": slider("G's start + x", settings.shift, -4, 4, 0.5),
     }
-    player = FilmPlayer(compute(**{name: control.value for name, control in controls.items()}), start=start)
+    chosen = {name: control.value for name, control in controls.items()}
+    player = FilmPlayer(compute(**chosen), start=start, steps=True)
+    worlds = {name: _setting(world.settings) for name, world in WORLDS.items() if name != "D is fooled"}
+    panel = Panel(compute, player, controls, actions=worlds, side_by_side=list(controls))
 
-    def answer(asked: list[Any]) -> None:
-        place, log = asked
-        if not log:
-            return
-        fitted, _ = games(shown["settings"], shown["seed"])
-        state = walk(fitted, shown["settings"], place, log)
-        film = toy_films.look(
-            fitted.game, toy_films.players(state), shown["settings"].data, [fitted.steps[place]]
-        )
-        told = " ".join(f"{len(list(run))} × {who}" for who, run in itertools.groupby(log))
+    def answer(place: int, log: str) -> None:
+        settings = shown["settings"]
+        fitted, _ = games(settings, shown["seed"])
+        state = walk(fitted, settings, place, log)
+        film = toy_films.look(fitted.game, toy_films.players(state), settings.data, [fitted.steps[place]])
+        told = ", ".join(f"{len(list(run))} × {who}" for who, run in itertools.groupby(log))
         player.show_branch(film, told)
 
-    player.observe(lambda change: answer(change["new"]), "asked")
-    worlds = {name: _setting(world.settings) for name, world in WORLDS.items() if name != "D is fooled"}
-    return Panel(compute, player, controls, actions=worlds, side_by_side=list(controls))
+    def asked(change: Any) -> None:
+        place, log = change["new"]
+        with figures.ONE_AT_A_TIME:
+            try:
+                if log:
+                    answer(place, log)
+            except Exception as error:  # whatever it is, the student must see it
+                panel.tell(error)
+
+    player.observe(asked, "asked")
+    return panel
 
 
 def _setting(settings: Settings) -> Any:

@@ -37,6 +37,7 @@ class FilmPlayer(PageWidget):
     Args:
         film: What to play; `show` replaces it.
         start: Which frame to begin with.
+        steps: Whether there are buttons for single steps, which somebody in the kernel has to answer.
 
     Attributes:
         place: The frame that is shown.
@@ -53,7 +54,7 @@ class FilmPlayer(PageWidget):
     branch_weights = traitlets.Bytes(b"\4\0\0\0").tag(sync=True)
     moving = ("film", "place", "asked", "branch")
 
-    def __init__(self, film: Film, *, start: int = 0):
+    def __init__(self, film: Film, *, start: int = 0, steps: bool = False):
         data = {
             "low": LOW,
             "high": HIGH,
@@ -61,6 +62,7 @@ class FilmPlayer(PageWidget):
             "arrows": ARROWS,
             "names": list(NAMES),
             "start": start,
+            "steps": steps,
         }
         info, weights = packed(film)
         super().__init__(data=data, film=info, weights=weights, place=min(start, len(film.step) - 1))

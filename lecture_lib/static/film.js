@@ -205,7 +205,6 @@ function drawCharts(c, { width, height, ink }, film, place) {
 
 export function render({ model, el }) {
   const data = model.get("data");
-  const live = Boolean(model.widget_manager);
   el.classList.add("film");
   keepKeys(el);
   const key = make("div", el, "", { className: "film-key" });
@@ -235,7 +234,7 @@ export function render({ model, el }) {
   const STEPS = [["step D", "D"], ["step G", "G"], ["10 × D", "D".repeat(10)], ["50 × G, D asleep", "G".repeat(50)]];
   const steppers = STEPS.map(([text, log]) => [make("button", hands, text, { type: "button" }), log]);
   const back = make("button", hands, "undo", { type: "button" });
-  hands.hidden = !live;
+  hands.hidden = !(data.steps && model.widget_manager); // an exported page has no kernel to answer
   const told = make("p", el, "", { className: "film-told" });
   const graphs = make("div", el, "", { className: "film-stage" });
 
