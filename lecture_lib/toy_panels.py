@@ -18,7 +18,7 @@ from lecture_lib.toy_trials import BATCH, DATA, LOSSES, PRIORS, Settings
 from lecture_lib.toy_widgets import FilmPlayer
 from lecture_lib.toy_worlds import WORLDS, Balance
 
-RATES = [0.0, 1e-4, 3e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2]
+RATES = [0.0, 1e-4, 3e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2]
 _NAMED = [(f"{rate:g}", rate) for rate in RATES]
 START = 15
 """The frame that a player begins with."""
