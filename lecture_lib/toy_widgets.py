@@ -18,15 +18,15 @@ NAMES = (
 _DENSITY_TOP = 1.6
 _PRIORS = {"uniform": "z, uniform on [−1, 1]", "normal": "z, standard normal"}
 
-_ON_REAL, _ON_FAKE = ("real", "mean D on real x", ORANGE, "-."), ("fake", "mean D on G's x", GREEN, "-")
+_ON_REAL, _ON_FAKE = ("real", "D on real x", ORANGE, "-."), ("fake", "D on G's x", GREEN, "-")
 _W1_BOTH = ("w1", "G", BLUE, "-"), ("w1_averaged", "averaged G", PURPLE, ":")
 _CHARTS: Any = (
-    ("Losses", (("loss_d", "D's", BLUE, "--"), ("loss_g", "G's, −log D", GREEN, "-")), "nats"),
-    ("D", (("right", "share it gets right", BLUE, "--"), _ON_REAL, _ON_FAKE), "from 0 to 1"),
-    ("Jensen-Shannon divergence, exact", (("js", "JS", BLUE, "-"),), "nats"),
-    ("Wasserstein-1 distance, exact", _W1_BOTH, "units of x"),
+    ("Losses", (("loss_d", "D's", BLUE, "--"), ("loss_g", "G's, −log D", GREEN, "-")), "nats", None),
+    ("D's decisions", (("right", "share right", BLUE, "--"), _ON_REAL, _ON_FAKE), "from 0 to 1", (0, 1.3)),
+    ("Exact Jensen-Shannon divergence", (("js", "JS", BLUE, "-"),), "nats", (0, 1)),
+    ("Exact Wasserstein-1 distance", _W1_BOTH, "units of x", (0, 1)),
 )
-"""Title, lines and unit of the small charts; those of film.js are the same."""
+"""Title, lines, unit and span of the small charts; film.js has the same."""
 
 
 class FilmPlayer(PageWidget):
@@ -115,10 +115,11 @@ def _still(film: Film, place: int) -> Still:
     curve = toy_trials.DATA[film.kind]
     centres = (EDGES[1:] + EDGES[:-1]) / 2
     masses = np.diff(curve.cdf(EDGES)) / np.diff(EDGES)
-    top.plot(EDGES, curve.density(EDGES), ":", color=INK, lw=3, label="P_data(x), the data")
-    top.stairs(film.density[place], EDGES, color=GREEN, lw=2, label="P_G(x), what G makes (exact)")
+    top.plot(EDGES, curve.density(EDGES), ":", color=INK, lw=3, label="P_data(x)")
+    top.stairs(film.density[place], EDGES, color=GREEN, lw=2, label="P_G(x), exact")
     top.stairs(film.density[place], EDGES, color=GREEN, fill=True, alpha=0.2)
-    top.set(title=f"After {film.step[place]} steps", xlabel="x", ylabel="density", ylim=(0, _DENSITY_TOP))
+    top.set(xlabel="x", ylabel="density", ylim=(0, _DENSITY_TOP))
+    top.set_title(f"After {film.step[place]} steps", loc="right")
     right = top.twinx()
     right.plot(EDGES, film.d[place], "--", color=BLUE, lw=2.5, label="D(x)")
     best = measures.optimal_discriminator(masses, film.density[place])
@@ -126,14 +127,20 @@ def _still(film: Film, place: int) -> Still:
     right.set(ylim=(0, 1), ylabel="D: probability of “real”", yticks=[0, 0.5, 1])
     right.spines["right"].set_visible(True)
     lines = [line for a in (top, right) for line in a.get_legend_handles_labels()[0]]
-    top.legend(handles=lines, loc="upper left", fontsize=8)
-    for axis, (title, rows, unit) in zip(axes[1:].ravel(), _CHARTS, strict=True):
+    top.legend(handles=lines, loc="lower left", bbox_to_anchor=(0, 1), ncols=4, fontsize=8, borderaxespad=0.2)
+    for axis, (title, rows, unit, span) in zip(axes[1:].ravel(), _CHARTS, strict=True):
         for name, label, colour, style in rows:
             axis.plot(film.step, getattr(film, name), style, color=colour, lw=1.5, label=label)
         axis.axvline(film.step[place], color=INK, lw=1)
-        axis.set(title=title, xlabel="step", ylabel=unit)
-        axis.legend(fontsize=7)
+        axis.set(title=title, xlabel="step", ylabel=unit, ylim=span or (0, 1.3 * axis.get_ylim()[1]))
+        axis.legend(fontsize=7, loc="upper right", ncols=len(rows), columnspacing=1.0)
+    decades = int(np.ceil(np.log10(max(1.0, *film.w1, *film.w1_averaged))))
     axes[2, 1].set_yscale("log")
+    axes[2, 1].set_ylim(0.01, 10 ** (decades + 0.5))
+    axes[2, 1].set_yticks(
+        [10.0**e for e in range(-2, decades + 1)], [f"{10.0**e:g}" for e in range(-2, decades + 1)]
+    )
+    axes[2, 1].minorticks_off()
     alt = (
         f"Densities of the data ({film.kind}) and of what G makes, D and the best possible D after "
         f"{film.step[place]} steps; losses, D's decisions, exact Jensen-Shannon divergence and Wasserstein-1 "
