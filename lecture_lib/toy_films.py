@@ -82,9 +82,18 @@ def film(fitted: FittedGANs, kind: str, run: int = 0) -> Film:
         fitted: Of `toy_trials.train`.
         kind: Of the data, a name of `toy_trials.DATA`.
         run: Which game.
+
+    Raises:
+        FloatingPointError: The game has diverged; the message names the step.
     """
-    kept = players(fitted.kept)
-    return look(fitted.game, jax.tree.map(lambda a: a[:, run], kept), kind, fitted.steps)
+    kept = jax.tree.map(lambda a: a[:, run], players(fitted.kept))
+    finite = _finite(kept)
+    if not finite.all():
+        step = fitted.steps[int(np.argmin(finite))]
+        raise FloatingPointError(
+            f"training diverged: a weight is not finite at step {step}. Try a smaller learning rate."
+        )
+    return look(fitted.game, kept, kind, fitted.steps)
 
 
 class Players(NamedTuple):
@@ -100,8 +109,14 @@ def players(state: Any) -> Players:
     return Players(*(jax.tree.map(np.asarray, getattr(state, name)) for name in Players._fields))
 
 
+def _finite(players: Players) -> np.ndarray:
+    """In which frames all weights are finite."""
+    leaves = jax.tree.leaves(players)
+    return np.logical_and.reduce([np.isfinite(leaf).reshape(len(leaf), -1).all(axis=1) for leaf in leaves])
+
+
 def look(game: adversarial.Game, players: Players, kind: str, steps: Any) -> Film:
-    """Look at players, which have an axis of frames.
+    """Look at players, which have an axis of frames. Where a weight is not finite all numbers are NaN.
 
     Args:
         game: The rules.
@@ -109,6 +124,15 @@ def look(game: adversarial.Game, players: Players, kind: str, steps: Any) -> Fil
         kind: Of the data.
         steps: Of each frame, shape (frames,).
     """
+    finite = _finite(players)
+    if not finite.all():
+        seen = look(game, jax.tree.map(lambda a: np.where(_like(finite, a), a, 0), players), kind, steps)
+        lost = {
+            name: np.where(_like(finite, value), value, np.nan)
+            for name, value in seen._asdict().items()
+            if name not in ("kind", "prior", "step", "z")
+        }
+        return seen._replace(**lost)  # type: ignore[arg-type]  # by name, and not the strings
     prior = game.generator_of(players.generator).prior
     curve, z = toy_trials.DATA[kind], _codes(prior)
     d, x, real, fake, slopes = map(
@@ -155,6 +179,11 @@ def _look(
         return at_edges, x[:, 0], d(real), d(x), jnp.abs(slope)
 
     return jax.vmap(one)(generators, discriminators)
+
+
+def _like(finite: np.ndarray, values: Any) -> np.ndarray:
+    """The mask with as many axes as what it is for."""
+    return finite.reshape(-1, *[1] * (np.ndim(values) - 1))
 
 
 def _laws(game: adversarial.Game, generators: Any) -> list[Law]:
@@ -227,7 +256,10 @@ def distances(laws: Sequence[Law], curve: Curve) -> tuple[np.ndarray, np.ndarray
     density, below = np.split(curve.density(every), ends), np.split(curve.cdf(every), ends)
     js, w1 = [], []
     for law, (x, log_weights), of_data, under_data in zip(laws, rules, density, below, strict=True):
+        of_g, dx = law.density(x), np.exp(log_weights)
+        atoms = max(0.0, 1 - float(np.sum(dx * of_g)))  # what G sends to single x: no D takes it for data
         with np.errstate(divide="ignore"):  # the logarithm of a density that is 0
-            js.append(measures.jensen_shannon(np.log(law.density(x)), np.log(of_data), log_weights))
-        w1.append(measures.wasserstein_1d(law.cdf, lambda _, known=under_data: known, edges=x))
+            smooth = measures.jensen_shannon(np.log(of_g), np.log(of_data), log_weights)
+        js.append(smooth + (atoms if atoms > 1e-9 else 0.0) * np.log(2) / 2)
+        w1.append(float(np.sum(dx * np.abs(law.cdf(x) - under_data))))
     return np.array(js), np.array(w1)

@@ -34,10 +34,6 @@ class _Games:
 
     def _fresh(self, settings: Settings, seed: int) -> tuple[FittedGANs, Film]:
         fitted = toy_trials.train(settings, keys=jax.random.split(jax.random.key(seed), 1))
-        if fitted.diverged.any():
-            raise FloatingPointError(
-                "training diverged: a weight is not finite. Try a smaller learning rate."
-            )
         return fitted, toy_films.film(fitted, settings.data)
 
     def __call__(self, settings: Settings, seed: int) -> tuple[FittedGANs, Film]:
@@ -66,10 +62,10 @@ def film_panel(settings: Settings = toy_trials.RECIPE, *, seed: int = 0, start: 
         "seed": whole_slider("seed", seed, 0, 9),
         "discriminator_rate": choice_slider("rate of D", settings.discriminator_rate, _NAMED),
         "generator_rate": choice_slider("rate of G", settings.generator_rate, _NAMED),
-        "d_steps": whole_slider("k, D's steps", settings.d_steps, 1, 10),
+        "d_steps": whole_slider("k, steps of D", settings.d_steps, 1, 10),
         "penalty": choice_slider("γ of R1", settings.penalty, [0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0]),
         "momentum": choice_slider("Adam's b1", settings.momentum, [0.0, 0.25, 0.5, 0.75, 0.9]),
-        "shift": slider("G's start + x", settings.shift, -4, 4, 0.5),
+        "shift": slider("move G's start", settings.shift, -4, 4, 0.5),
     }
     chosen = {name: control.value for name, control in controls.items()}
     player = FilmPlayer(compute(**chosen), start=start, steps=True)
@@ -229,4 +225,5 @@ def balance_panel(balance: Balance, *, row: int = 6, column: int = 9) -> Panel:
 
 def _ranks(values: np.ndarray) -> np.ndarray:
     """1 for the smallest."""
-    return stats.rankdata(values, method="min").reshape(values.shape).astype(int)
+    known = np.where(np.isfinite(values), values, np.inf)  # a game that has diverged is the last
+    return stats.rankdata(known, method="min").reshape(values.shape).astype(int)

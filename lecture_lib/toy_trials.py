@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from numbers import Real
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
@@ -13,7 +14,7 @@ from flax import nnx
 from jaxtyping import Float, PRNGKeyArray
 from scipy import stats
 
-from lecture_lib import adversarial, checks, gan_training, objectives
+from lecture_lib import adversarial, gan_training, objectives
 from lecture_lib.datasets import Curve
 from lecture_lib.gan_training import FittedGANs
 from lecture_lib.networks import GAN, Discriminator, Generator
@@ -134,14 +135,15 @@ def train(
     Raises:
         TypeError, ValueError: A setting does not fit; the message names it.
     """
-    momentum = float(settings.momentum)
-    if not 0 <= momentum < 1:
-        raise ValueError(f"momentum is {momentum}; expected a number from 0 to below 1")
-    checks.finite("shift", np.float64(settings.shift))
+    momentum, shift = settings.momentum, settings.shift
+    if not isinstance(momentum, Real) or not 0 <= momentum < 1:
+        raise ValueError(f"momentum is {momentum!r}; expected a number from 0 to below 1")
+    if not isinstance(shift, Real) or not np.isfinite(float(shift)):
+        raise ValueError(f"shift is {shift!r}; expected a finite number")
 
     def with_momentum(state: adversarial.State) -> adversarial.State:
         def of(moments: Any) -> Any:
-            b1 = jnp.full_like(moments.hyperparams["b1"], momentum)
+            b1 = jnp.full_like(moments.hyperparams["b1"], float(momentum))
             return moments._replace(hyperparams={**moments.hyperparams, "b1": b1})
 
         return state._replace(
@@ -151,7 +153,7 @@ def train(
 
     prior = _of("prior", PRIORS, settings.prior)
     return gan_training.fit_gans(
-        partial(build, shift=settings.shift, prior=prior),
+        partial(build, shift=float(shift), prior=prior),
         examples(settings.data),
         keys=keys,
         steps=steps,
@@ -184,7 +186,7 @@ def players(fitted: FittedGANs, frame: int, *, run: int = 0) -> GAN:
     return GAN(fitted.game.generator_of(g), fitted.game.discriminator_of(d))
 
 
-def _of(name: str, table: Mapping[str, Any], key: str) -> Any:
-    if key not in table:
+def _of(name: str, table: Mapping[str, Any], key: Any) -> Any:
+    if not isinstance(key, str) or key not in table:
         raise ValueError(f"{name} is {key!r}; expected one of {', '.join(map(repr, table))}")
     return table[key]

@@ -14,7 +14,7 @@ from lecture_lib.gan_training import FittedGANs
 from lecture_lib.toy_films import Film
 from lecture_lib.toy_trials import MEAN, SD, STEPS, Settings
 
-_SEEN = 50
+_SEEN = 20
 """Steps between two frames by which a world is judged."""
 _NEAR = np.abs(toy_films.EDGES - MEAN) <= 3 * SD
 """Where there is data."""
@@ -55,7 +55,10 @@ def _swings(film: Film) -> bool:
 
 
 def _collapsed(film: Film) -> bool:
-    return bool(film.largest[-1] > 0.95)
+    bumps = np.array([part.mean() for part in toy_trials.DATA["two bumps"].parts])
+    away = np.abs(film.mean[-1] - bumps).min()
+    hops = np.count_nonzero(np.diff(np.sign(film.mean - MEAN)))
+    return bool(film.largest[-1] > 0.95 and away < SD and hops >= 2)
 
 
 def fooled(film: Film) -> np.ndarray:
@@ -99,9 +102,9 @@ WORLDS: Mapping[str, World] = MappingProxyType(
             _swings,
         ),
         "mode collapse": World(
-            Settings("two bumps", 5e-4, 1e-2, penalty=0.0, momentum=0.9),
-            "G makes one bump only, and hops to the other when D finds out.",
-            "one side has more than 95 % of G's probability at the end",
+            Settings("two bumps", 1e-3, 2e-2, momentum=0.9),
+            "G makes little but one value, at one bump, and hops to the other when D finds out.",
+            "G's mean changes sides at least twice, and ends within 0.5 of one bump, with 95 % on that side",
             _collapsed,
         ),
         "cured": World(
