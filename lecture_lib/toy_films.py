@@ -72,7 +72,7 @@ class Film(NamedTuple):
     def at(self, i: int) -> "Film":
         """The frame i alone, still with an axis of frames."""
         whole = ("kind", "prior", "z")
-        return Film(*(v if name in whole else v[i : i + 1] for name, v in self._asdict().items()))
+        return Film(*(v if name in whole else v[[i]] for name, v in self._asdict().items()))
 
 
 def film(fitted: FittedGANs, kind: str, run: int = 0) -> Film:
