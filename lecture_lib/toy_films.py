@@ -229,5 +229,6 @@ def distances(laws: Sequence[Law], curve: Curve) -> tuple[np.ndarray, np.ndarray
     for law, (x, log_weights), of_data, under_data in zip(laws, rules, density, below, strict=True):
         with np.errstate(divide="ignore"):  # the logarithm of a density that is 0
             js.append(measures.jensen_shannon(np.log(law.density(x)), np.log(of_data), log_weights))
-        w1.append(measures.wasserstein_1d(law.cdf, lambda _, known=under_data: known, edges=x))
+        # by the same rule: between kinks it is exact where the trapezoids of `wasserstein_1d` cut corners
+        w1.append(np.exp(log_weights) @ np.abs(law.cdf(x) - under_data))
     return np.array(js), np.array(w1)
