@@ -50,9 +50,6 @@ def made(frames: int = 3, **numbers: Any) -> Film:
     assert set(numbers) <= set(plain)
     plain.update(numbers)
     whole = ("kind", "prior", "z")
-    return Film(
-        **{
-            name: value if name in whole or np.ndim(value) else np.full(frames, value, np.float64)
-            for name, value in plain.items()
-        }
-    )
+    for name in set(plain) - {*whole, "step", "d", "density", "x"}:
+        plain[name] = np.broadcast_to(np.asarray(plain[name], np.float64), (frames,))
+    return Film(**plain)
