@@ -281,7 +281,7 @@ def over(low: float, high: float, points: int = 4001) -> tuple[np.ndarray, np.nd
 def test_js_of_gaussians(m_p: float, log_sd_p: float, m_q: float, log_sd_q: float) -> None:
     """The two integrals, each over its own density's support, by SciPy's densities; and the laws."""
     p, q = stats.norm(m_p, np.exp(log_sd_p)), stats.norm(m_q, np.exp(log_sd_q))
-    x, log_weights = over(-60, 60, 12001)  # 13 of the widest, 20 nodes to the narrowest
+    x, log_weights = over(-60, 60, 4801)  # 13 of the widest, 9 nodes to the narrowest
     js = measures.jensen_shannon(p.logpdf(x), q.logpdf(x), log_weights)
 
     def half(one: Any, other: Any) -> float:
