@@ -304,6 +304,8 @@ def fit_gans(
     Raises:
         TypeError, ValueError: An argument does not fit; the message names it.
     """
+    if not (isinstance(keys, jax.Array) and jnp.issubdtype(keys.dtype, jax.dtypes.prng_key)):
+        raise TypeError(f"keys is of type {type(keys).__name__}; expected an array of keys of jax.random.key")
     if jnp.ndim(keys) != 1 or not len(keys):
         raise ValueError(
             f"keys has shape {jnp.shape(keys)}; expected (runs,), as jax.random.split makes them"
@@ -319,8 +321,8 @@ def fit_gans(
     told = Rules(generator_rate, discriminator_rate, penalty)
     for name, value in told._asdict().items():
         checks.at_least_zero(name, value)
-        if jnp.shape(value) not in ((), keys.shape):
-            raise ValueError(f"{name} has shape {jnp.shape(value)}; expected one number or {keys.shape}")
+        if np.shape(value) not in ((), keys.shape):
+            raise ValueError(f"{name} has shape {np.shape(value)}; expected one number or {keys.shape}")
     rules = Rules(*(jnp.broadcast_to(jnp.asarray(value, float), keys.shape) for value in told))
     game, _ = adversarial.start(like, losses, transform)
 
@@ -345,7 +347,7 @@ def fit_gans(
         state,
         advance,
         steps=steps,
-        losses=lambda rows: np.nan_to_num(rows[0].loss + rows[1].loss),  # a lost game does not end the others
+        losses=_finite_losses,
         weights=lambda carry: (),
         after=lambda now: None,
         chunk=max(1, call * every),
@@ -364,6 +366,12 @@ def fit_gans(
         game,
         interrupted,
     )
+
+
+def _finite_losses(rows: Any) -> np.ndarray:
+    """The losses of both players together, or 0: a game that is lost does not end the others."""
+    of_both = np.stack([said.loss for said in rows]).astype(np.float64)
+    return np.where(np.isfinite(of_both).all(axis=0), of_both, 0).sum(axis=0)
 
 
 def _frames_of_a_call(frames: int, every: int, chunk: int | None) -> int:

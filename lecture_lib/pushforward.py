@@ -135,7 +135,8 @@ def activation_of(network: Any) -> Callable[[Any], np.ndarray]:
 
 
 def _slope(activation: Any) -> float:
-    points = np.array([-3.0, -1.0, -0.125, 0.0, 0.125, 1.0, 3.0], np.float32)
+    side = np.array([0.125, 1.0, 3.0, 100.0], np.float32)  # 100: ReLU6 is cut off
+    points = np.concatenate([-side, [0], side], dtype=np.float32)
     at = np.asarray(activation(points), np.float64)
     slope = -float(at[1])
     if not np.allclose(at, np.maximum(points, 0) + slope * np.minimum(points, 0), atol=1e-6):

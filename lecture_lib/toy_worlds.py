@@ -234,9 +234,8 @@ def balance(
         chunk=every,
         progress=progress,
     )
-    end = toy_films.look(
-        fitted.game, toy_films.players(fitted.last), settings.data, np.full(len(of_g), steps)
-    )
+    done = np.full(len(of_g), fitted.steps[-1])  # less than `steps` after an interruption
+    end = toy_films.look(fitted.game, toy_films.players(fitted.last), settings.data, done)
     return Balance(settings, rates[1], rates[0], fitted, end)
 
 

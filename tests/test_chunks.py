@@ -71,6 +71,21 @@ def test_scan_is_a_loop() -> None:
     assert traced == [1] * 4  # one program for all
 
 
+def test_scan_with_few_steps_at_most() -> None:
+    """The rows have that length; the steps are those of the longer program."""
+
+    def step(carry: Any, i: Any) -> Any:
+        return carry * 0.5 + i, {"before": carry}
+
+    for most in (1, 4):
+        run = jax.jit(partial(chunks.scan, step, most=most))
+        for start, stop in ((0, 1), (5, 5 + most), (3, 3)):
+            carry, rows = run(jnp.float32(1.0), start, stop)
+            long, longer = chunks.scan(step, jnp.float32(1.0), start, stop)
+            assert float(carry) == float(long) and rows["before"].shape == (most,)
+            np.testing.assert_array_equal(rows["before"], longer["before"][:most])
+
+
 # --- run ------------------------------------------------------------------------------------
 
 

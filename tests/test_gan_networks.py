@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from scipy import special
+from scipy import special, stats
 
 from lecture_lib.networks import GAN, VAE, Discriminator, Generator
+from lecture_lib.priors import NORMAL, Uniform
 from tests.gans import numpy_d, numpy_mlp, tiny
 
 RNG = np.random.default_rng(0)
@@ -69,6 +70,54 @@ def test_samples_are_pictures_of_normal_codes() -> None:
     generator, key = tiny().generator, jax.random.key(5)
     z = jax.random.normal(key, (7, 2))
     np.testing.assert_array_equal(generator.sample(key, 7), generator(z))
+
+
+def test_codes_are_draws_from_the_prior_and_samples_are_made_of_them() -> None:
+    """Kolmogorov's test of 4000 numbers; false alarm, over keys: 1e-6 each."""
+    key = jax.random.key(4)
+    for prior, known in (
+        (NORMAL, stats.norm()),
+        (Uniform(-1.0, 1.0), stats.uniform(-1, 2)),
+        (None, stats.norm()),
+    ):
+        told: Any = {} if prior is None else {"prior": prior}
+        generator = Generator(2, 4, (8,), **told, rngs=nnx.Rngs(0))
+        assert generator.prior == (prior or NORMAL)
+        z = generator.codes(key, 2000)
+        assert z.shape == (2000, 2)
+        assert stats.kstest(np.asarray(z).ravel(), known.cdf).pvalue > 1e-6
+        assert abs(np.corrcoef(np.asarray(z).T)[0, 1]) < 5 / 2000**0.5  # 5 standard deviations: 6e-7
+        np.testing.assert_array_equal(generator.sample(key, 2000), generator(z))
+        np.testing.assert_array_equal(z, generator.prior.sample(key, 2000, latent=2))
+    # it is a constant of the graph, not a parameter
+    assert len(jax.tree.leaves(nnx.state(generator))) == 4
+
+
+def test_discriminator_sees_x_in_standard_units() -> None:
+    plain, moved = (
+        Discriminator(4, (8,), rngs=nnx.Rngs(1), **told) for told in ({}, {"centre": 2, "spread": 0.5})
+    )
+    x = jnp.asarray(RNG.normal(size=(20, 4)), jnp.float32)
+    np.testing.assert_allclose(moved(2 + 0.5 * x), plain(x), atol=1e-5)  # float32
+    np.testing.assert_allclose(moved(x), numpy_d(moved, (np.asarray(x, np.float64) - 2) / 0.5), atol=1e-5)
+    assert (plain.centre, plain.spread, moved.centre, moved.spread) == (0.0, 1.0, 2.0, 0.5)
+    # its slope by x is the chain rule's, which R1 sees
+    slope, scaled = (jax.grad(lambda x, d=d: d(x).sum())(at) for d, at in ((plain, x), (moved, 2 + 0.5 * x)))
+    np.testing.assert_allclose(scaled, 2 * slope, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({"centre": np.nan}, r"^centre has 1 of 1 values that are not finite"),
+        ({"spread": 0.0}, r"^spread is 0\.0; expected a number above 0"),
+        ({"spread": -1}, r"^spread is -1\.0; expected a number above 0"),
+        ({"spread": np.inf}, r"^spread has 1 of 1 values that are not finite"),
+    ],
+)
+def test_units_that_are_none(told: Any, expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
+        Discriminator(4, (8,), rngs=nnx.Rngs(0), **told)
 
 
 def test_discriminator_gives_one_logit_a_picture() -> None:

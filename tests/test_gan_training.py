@@ -163,6 +163,32 @@ def test_no_steps(capsys: pytest.CaptureFixture[str]) -> None:
     assert fit(steps=0).snapshots == () and capsys.readouterr().out == ""
 
 
+def falling(share: Any) -> Any:
+    """A course of its own for each quarter; kept outside the tests, since a new one is compiled anew."""
+    return jnp.where(share < 0.25, 1.0, jnp.where(share < 0.75, 0.5, 0.0))
+
+
+def test_schedule_is_the_course_of_both_rates() -> None:
+    """D's bias falls by the rate in each of k updates, G's by D's slope: 4 whole steps of 16, 8 half ones."""
+    losses = GANLosses(DRAWN.discriminator, lambda fake: fake.mean())
+    options: dict[str, Any] = {"gan": line(w=0.25), "losses": losses, "schedule": falling, "steps": 16}
+    for chunk, k in ((16, 1), (3, 2), (None, 1)):
+        rates = {"discriminator_rate": 0.5, "generator_rate": 2.0, "d_steps": k, "chunk": chunk}
+        fitted = drawn(np.zeros(10), **options, **rates)
+        d: Any = fitted.last.gan.discriminator.layers.layers[0]
+        g: Any = fitted.last.gan.generator.decoder.layers.layers[0]
+        assert float(d.bias[0]) == -0.5 * k * (4 + 0.5 * 8)  # halves: nothing is rounded
+        assert float(d.kernel[0, 0]) == 0.25  # data of 0
+        assert float(g.bias[0]) == -2 * 0.25 * (4 + 0.5 * 8)
+        steps = np.concatenate([np.ones(4), np.full(8, 0.5), np.zeros(4)])
+        biases = -0.5 * k * (np.cumsum(steps) - steps) - 0.5 * (k - 1) * steps  # before the last update
+        np.testing.assert_array_equal(fitted.history.discriminator_loss, biases)
+
+
+def test_a_constant_schedule_is_none(reference: FittedGAN) -> None:
+    assert same(fit(schedule=training.constant).last.state, reference.last.state)
+
+
 # --- history --------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from scipy import spatial, stats
+from scipy import integrate, spatial, special, stats
 
 from lecture_lib import gaussians, measures, moon, quadrature, strokes
 
@@ -263,6 +263,222 @@ def test_densities_at_other_nodes_are_refused(measure: Any) -> None:
     ):
         with pytest.raises(ValueError, match=f"^shapes differ: .*{told}"):
             measure(*args)
+
+
+# --- Jensen-Shannon and the best discriminator ----------------------------------------------
+
+
+def over(low: float, high: float, points: int = 4001) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and log-weights of the trapezoid rule."""
+    x = np.linspace(low, high, points)
+    weights = np.full(points, x[1] - x[0])
+    weights[[0, -1]] /= 2
+    return x, np.log(weights)
+
+
+@given(st.floats(-3, 3), st.floats(-1.5, 1.5), st.floats(-3, 3), st.floats(-1.5, 1.5))
+@LAW
+def test_js_of_gaussians(m_p: float, log_sd_p: float, m_q: float, log_sd_q: float) -> None:
+    """The two integrals, each over its own density's support, by SciPy's densities; and the laws."""
+    p, q = stats.norm(m_p, np.exp(log_sd_p)), stats.norm(m_q, np.exp(log_sd_q))
+    x, log_weights = over(-60, 60, 4801)  # 13 of the widest, 9 nodes to the narrowest
+    js = measures.jensen_shannon(p.logpdf(x), q.logpdf(x), log_weights)
+
+    def half(one: Any, other: Any) -> float:
+        y = one.mean() + one.std() * np.linspace(-9, 9, 2001)
+        told = one.pdf(y) * np.log(2 * one.pdf(y) / (one.pdf(y) + other.pdf(y)))
+        return float(integrate.simpson(told, x=y)) / 2
+
+    assert js == pytest.approx(half(p, q) + half(q, p), abs=1e-9)
+    assert -1e-12 <= js <= np.log(2) + 1e-12
+    assert js == pytest.approx(measures.jensen_shannon(q.logpdf(x), p.logpdf(x), log_weights), abs=1e-14)
+    mixture = np.logaddexp(p.logpdf(x), q.logpdf(x)) - np.log(2)
+    of_kl = [measures.kl(one.logpdf(x), mixture, log_weights) for one in (p, q)]
+    assert js == pytest.approx(sum(of_kl) / 2, abs=1e-12)
+    # at the best D the cross-entropy is 2 log 2 - 2 JS
+    d = measures.optimal_discriminator(p.pdf(x), q.pdf(x))
+    asked = ~np.isnan(d)
+    # log(1 - d) loses what d rounds to 1 by; q is below 1e-16 p there, of which little is left
+    loss = -special.xlogy(p.pdf(x), d)[asked] - special.xlog1py(q.pdf(x), -d)[asked]
+    assert float(np.exp(log_weights[asked]) @ np.where(np.isfinite(loss), loss, 0)) == pytest.approx(
+        2 * np.log(2) - 2 * js, abs=1e-9
+    )
+
+
+@given(st.floats(0, 3))
+@LAW
+def test_js_of_two_uniforms_is_log_2_of_what_does_not_overlap(shift: float) -> None:
+    """p on (0, 1), q on (s, 1 + s): s log 2, and log 2 from s = 1 on."""
+    edges = np.unique([0, shift, 1, 1 + shift])
+    x, wide = (edges[:-1] + edges[1:]) / 2, np.diff(edges)
+    with np.errstate(divide="ignore"):
+        p, q = (np.log(((x > a) & (x < a + 1)).astype(float)) for a in (0, shift))
+        js = measures.jensen_shannon(p, q, np.log(wide))
+    assert js == pytest.approx(min(shift, 1) * np.log(2), abs=1e-14)
+    # a wider one around it: log of the mixture is a constant inside, and q is alone outside
+    b = 1 + shift
+    p, q = np.array([0.0, -np.inf]), np.full(2, -np.log(b))
+    weights = np.array([1.0, max(shift, 1e-300)])
+    m = (1 + 1 / b) / 2
+    closed = (-np.log(m) + (np.log(1 / (b * m)) + shift * np.log(2)) / b) / 2
+    assert measures.jensen_shannon(p, q, np.log(weights)) == pytest.approx(closed, abs=1e-14)
+
+
+def test_js_of_equal_and_of_disjoint_densities() -> None:
+    x, log_weights = over(-200, 200)
+    p = stats.norm.logpdf(x)
+    assert measures.jensen_shannon(p, p, log_weights) == 0
+    for far in (60.0, 150.0):  # both densities underflow where the other one is
+        q = stats.norm.logpdf(x, far)
+        assert measures.jensen_shannon(p, q, log_weights) == pytest.approx(np.log(2), abs=1e-12)
+        zero = np.where(np.abs(x - far) < 20, q, -np.inf)
+        assert measures.jensen_shannon(p, zero, log_weights) == pytest.approx(np.log(2), abs=1e-12)
+        assert measures.jensen_shannon(zero, p, log_weights) == pytest.approx(np.log(2), abs=1e-12)
+    nothing = np.full(5, -np.inf)
+    assert measures.jensen_shannon(nothing, nothing, np.zeros(5)) == 0
+    with pytest.raises(ValueError, match=r"^shapes differ: log_p \(3,\), log_q \(4,\)"):
+        measures.jensen_shannon(np.zeros(3), np.zeros(4), np.zeros(3))
+    with np.errstate(invalid="ignore"):  # what is no number stays so
+        assert np.isnan(measures.jensen_shannon([0.0, np.nan], [0.0, 0.0], [-1.0, -1.0]))
+
+
+densities = st.one_of(st.just(0.0), st.floats(1e-300, 1e-290), st.floats(1e-6, 1e6))
+
+
+@given(st.lists(st.tuples(densities, densities), min_size=1, max_size=6))
+@LAW
+def test_optimal_discriminator_is_the_best_answer(rows: list[tuple[float, float]]) -> None:
+    """Of 999 answers none has a smaller expected loss -p log d - q log(1 - d)."""
+    p, q = np.array(rows).T
+    best = measures.optimal_discriminator(p, q)
+    assert best.shape == p.shape
+    answers = np.arange(1, 1000)[:, None] / 1000
+
+    def loss(d: Any) -> np.ndarray:
+        return -special.xlogy(p, d) - special.xlog1py(q, -d)
+
+    nobody = (p == 0) & (q == 0)
+    np.testing.assert_array_equal(np.isnan(best), nobody)
+    if not nobody.all():
+        tried, known = loss(answers)[:, ~nobody], best[~nobody]
+        # an answer that rounds to 1 while q is not 0 has no loss in float64
+        least = np.where((known == 1) & (q[~nobody] > 0), 0, loss(best)[~nobody])
+        assert (least <= tried.min(0) * (1 + 1e-12)).all()
+        # the losses are convex: the best of the answers is next to it
+        assert (np.abs(answers[tried.argmin(0), 0] - known) <= 1.001e-3).all()
+    np.testing.assert_allclose(measures.optimal_discriminator(q, p), 1 - best, atol=1e-15)
+
+
+def test_optimal_discriminator_refuses() -> None:
+    assert measures.optimal_discriminator(3.0, 1.0) == 0.75
+    np.testing.assert_array_equal(measures.optimal_discriminator([[0.0, 1.0]], [[2.0, 0.0]]), [[0, 1]])
+    for p, q, told in (
+        ([1.0, 2.0], [1.0], r"^shapes differ: p_data \(2,\), p_g \(1,\)"),
+        ([-1.0], [1.0], r"^p_data is \[-1\.\]; expected a number of at least 0"),
+        ([1.0], [-1.0], r"^p_g is \[-1\.\]; expected"),
+        ([np.inf], [1.0], r"^p_data has 1 of 1 values that are not finite"),
+        ([1.0], [np.nan], r"^p_g has 1 of 1 values that are not finite"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            measures.optimal_discriminator(p, q)
+
+
+# --- Wasserstein-1 --------------------------------------------------------------------------
+
+draws = st.lists(st.floats(-100, 100), min_size=1, max_size=7)
+
+
+@given(draws, draws, draws, st.floats(-50, 50), st.floats(-10, 10))
+@LAW
+def test_wasserstein_of_draws(a: list[float], b: list[float], c: list[float], s: float, k: float) -> None:
+    """In 1-D it is carried in order: repeat both to equal length, sort, and take the mean distance."""
+    ours = measures.wasserstein_1d(a, b)
+    carried = np.abs(np.sort(np.repeat(a, len(b))) - np.sort(np.repeat(b, len(a)))).mean()
+    # means of 49 numbers up to 200
+    assert ours == pytest.approx(carried, abs=1e-12)
+    assert ours == pytest.approx(stats.wasserstein_distance(a, b), abs=1e-12)
+    # a metric
+    assert ours == pytest.approx(measures.wasserstein_1d(b, a), abs=1e-12) and ours >= 0
+    assert ours <= measures.wasserstein_1d(a, c) + measures.wasserstein_1d(c, b) + 1e-12
+    assert measures.wasserstein_1d(a, a[::-1]) == 0
+    equal = np.array_equal(np.sort(np.repeat(a, len(b))), np.sort(np.repeat(b, len(a))))
+    assert (ours == 0) == equal or 0 < carried < 1e-12
+    # and its laws
+    x, y = np.array(a), np.array(b)
+    assert measures.wasserstein_1d(x + s, y + s) == pytest.approx(ours, abs=1e-11)
+    assert measures.wasserstein_1d(k * x, k * y) == pytest.approx(abs(k) * ours, abs=1e-10)
+    assert measures.wasserstein_1d(x, x + s) == pytest.approx(abs(s), abs=1e-11)
+    assert ours >= abs(x.mean() - y.mean()) - 1e-12
+
+
+@given(st.floats(-3, 3), st.floats(0.2, 2), st.floats(-3, 3), st.floats(0.2, 2))
+@LAW
+def test_wasserstein_of_gaussians(m_a: float, sd_a: float, m_b: float, sd_b: float) -> None:
+    """|Q_a(u) - Q_b(u)| is |m + s z|: the mean of a folded normal, or the distance of the means if s is 0."""
+    edges = np.linspace(-25, 25, 5001)
+    ours = measures.wasserstein_1d(stats.norm(m_a, sd_a).cdf, stats.norm(m_b, sd_b).cdf, edges=edges)
+    m, s = abs(m_a - m_b), abs(sd_a - sd_b)
+    folded = (
+        s * np.sqrt(2 / np.pi) * np.exp(-((m / s) ** 2) / 2) + m * special.erf(m / s / 2**0.5) if s else m
+    )
+    # the trapezoid rule, where |difference| has a kink: h^2 / 8 times the jump of its slope, 4 at most
+    assert ours == pytest.approx(folded, abs=1e-4)
+    same = measures.wasserstein_1d(stats.norm(m_a, sd_a).cdf, stats.norm(m_b, sd_a).cdf, edges=edges)
+    assert same == pytest.approx(m, abs=1e-9)
+
+
+def test_wasserstein_of_other_widths_is_the_integral_over_quantiles() -> None:
+    """By SciPy's quadrature, for a gamma, a t and a normal distribution."""
+    edges = np.linspace(-40, 60, 200001)
+    shapes = (stats.gamma(2, loc=-1), stats.norm(0.5, 1.5), stats.uniform(-3, 2))
+    for i, one in enumerate(shapes):
+        for other in shapes[:i]:
+            expected, _ = integrate.quad(
+                lambda u, one=one, other=other: abs(one.ppf(u) - other.ppf(u)), 0, 1, limit=400
+            )
+            assert measures.wasserstein_1d(one.cdf, other.cdf, edges=edges) == pytest.approx(
+                expected, abs=1e-4
+            )
+
+
+def test_draws_and_functions_agree() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(0, 1, 300), rng.normal(1, 2, 200)
+    edges = np.linspace(-12, 12, 24001)
+    of_draws = measures.wasserstein_1d(a, b)
+    for one in (a, stats.ecdf(a).cdf.evaluate):
+        for other in (b, stats.ecdf(b).cdf.evaluate):
+            # a step between two edges is known to half a step of 1e-3, and all steps of both together are 2
+            assert measures.wasserstein_1d(one, other, edges=edges) == pytest.approx(of_draws, abs=1e-3)
+    # many draws of a distribution are as far from another as it is, up to their own distance from it
+    p, q = stats.norm(0, 1), stats.norm(1, 2)
+    many, exact = p.ppf((np.arange(2000) + 0.5) / 2000), measures.wasserstein_1d(p.cdf, q.cdf, edges=edges)
+    own = measures.wasserstein_1d(many, p.cdf, edges=edges)
+    assert own < 2e-3
+    assert measures.wasserstein_1d(many, q.cdf, edges=edges) == pytest.approx(exact, abs=own + 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "edges", "told"),
+    [
+        ([], [1.0], None, r"^a has shape \(0,\); expected draws of shape \(n,\), n at least 1"),
+        ([1.0], 2.0, None, r"^b has shape \(\); expected draws"),
+        ([[1.0]], [2.0], None, r"^a has shape \(1, 1\); expected draws"),
+        ([1.0, np.nan], [2.0], None, r"^a has 1 of 2 values that are not finite"),
+        ([1.0], [np.inf], None, r"^b has 1 of 1 values that are not finite"),
+        (stats.norm.cdf, [1.0], None, r"^edges is None; expected where to compare"),
+        ([1.0], stats.norm.cdf, [0.0], r"^edges has shape \(1,\); expected at least two rising numbers"),
+        (stats.norm.cdf, [1.0], [0.0, 0.0], r"^edges has shape \(2,\); expected at least two rising"),
+        (stats.norm.cdf, [1.0], [1.0, 0.0], r"^edges has shape"),
+        (stats.norm.cdf, [1.0], [0.0, np.nan], r"^edges has 1 of 2 values that are not finite"),
+        (stats.norm.cdf, [1.0], 3.0, r"^edges has shape \(\)"),
+        (stats.norm.cdf, [], [0.0, 1.0], r"^b has shape \(0,\)"),
+        ([np.nan], stats.norm.cdf, [0.0, 1.0], r"^a has 1 of 1 values that are not finite"),
+    ],
+)
+def test_wasserstein_refuses(a: Any, b: Any, edges: Any, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        measures.wasserstein_1d(a, b, edges=edges)
 
 
 # --- digits: slant --------------------------------------------------------------------------
