@@ -16,7 +16,7 @@ BEST_LOSS = 1.2
 """D's loss in the first exercise, nats."""
 D_SAYS, SLOPE = 1e-4, 2.0
 """In the gradient exercise: D at one of G's x, and the slope of D's logit there."""
-_GAMES, _ENOUGH = 8, 7
+_GAMES, _ENOUGH = 8, 6
 
 
 @exercise
@@ -27,6 +27,8 @@ def check_divergence(js: Any) -> str:
         raise NotYetError("The sign: a divergence is at least 0, and D's loss is *below* 2 log 2.")
     if abs(value - 2 * right) < 1e-3:
         raise NotYetError("That is 2 JS: how far the loss is below 2 log 2.")
+    if abs(value - right / math.log(2)) < 1e-3:
+        raise NotYetError("That is in bits; D's loss is in nats, with the natural logarithm.")
     if not abs(value - right) < 1e-3:
         raise NotYetError(f"The best D has the loss 2 log 2 - 2 JS = {BEST_LOSS}. Solve for JS.")
     return "So D's loss would tell the divergence, if only D were the best possible one."
@@ -36,7 +38,11 @@ def check_divergence(js: Any) -> str:
 def check_density(function: Any) -> str:
     """function(x): the density of x = z^2 at x in (0, 1), for z uniform on [-1, 1]."""
     x = np.linspace(0.05, 0.95, 7)
-    value, right = as_array(function(x), (7,)), 0.5 / np.sqrt(x)
+    try:
+        value = as_array(function(x), (7,))
+    except TypeError:  # a formula for one number at a time
+        value = as_array(np.vectorize(function, otypes=[float])(x), (7,))
+    right = 0.5 / np.sqrt(x)
     if np.allclose(value, right / 2):
         raise NotYetError("One preimage is missing: both sqrt(x) and -sqrt(x) are sent to x.")
     if np.allclose(value, 2 * right):
@@ -58,11 +64,13 @@ def check_one_point(w1: Any, js: Any) -> str:
     right = float(stats.norm(MEAN, SD).expect(lambda x: abs(x - MEAN)))
     if abs(distance - SD) < 1e-3:
         raise NotYetError("w1 is the mean of |x - 1|, not the root of the mean square: less than the sd.")
-    if not abs(distance - right) < 5e-3:
+    if not abs(distance - right) < 2e-2:
         raise NotYetError("All of the data's probability has to be carried to 1: w1 is the mean of |x - 1|.")
     if abs(divergence) < 1e-3:
         raise NotYetError("js is 0 for equal distributions only.")
-    if not abs(divergence - math.log(2)) < 1e-3:
+    if abs(divergence - 1) < 1e-3:
+        raise NotYetError("1 is js in bits; in nats, with the natural logarithm, it is log 2 times that.")
+    if not abs(divergence - math.log(2)) < 5e-3:
         raise NotYetError("A D that says generated at x = 1 alone is never wrong. What is js then?")
     return "JS is as large as it can be, wherever the point is; W1 knows that this point is a good one."
 
@@ -86,24 +94,24 @@ def check_gradients(minimax: Any, non_saturating: Any) -> str:
 
 @exercise
 def check_repair(settings: Any) -> str:
-    """Settings that cure the collapsed GAN; at most two numbers differ from those of its world."""
+    """Settings that cure the collapsed GAN; one number differs from those of its world."""
     broken = WORLDS["mode collapse"].settings
     if not isinstance(settings, Settings):
         raise NotYetError(f"Your answer is a {type(settings).__name__}; expected broken._replace(...).")
-    told = settings._asdict().items()
-    changed = [name for name, value in told if value != getattr(broken, name)]
-    if "data" in changed:
-        raise NotYetError("The data have to stay: two bumps.")
+    changed = [name for name, value in settings._asdict().items() if value != getattr(broken, name)]
     if not changed:
         raise NotYetError("Nothing is changed yet.")
-    if len(changed) > 2:
-        raise NotYetError(f"You changed {', '.join(changed)}; two are enough.")
+    if "data" in changed:
+        raise NotYetError("The data have to stay: two bumps.")
+    if len(changed) > 1:
+        raise NotYetError(f"You changed {', '.join(changed)}; one is enough.")
     films = toy_worlds.films(settings, keys=jax.random.split(jax.random.key(21), _GAMES))
     cured = sum(WORLDS["cured"].holds(film) for film in films)
     if cured < _ENOUGH:
         lost = sum(film.largest[-1] > 0.95 for film in films)
         raise NotYetError(
-            f"{cured} of {_GAMES} games end with both bumps and W1 below 0.1, and {lost} still lose a bump. "
-            "Who learns too fast for whom? What does G's memory do when D has turned round?"
+            f"{cured} of {_GAMES} games end with both bumps and an averaged G of W1 below 0.1; {lost} end on "
+            "one side. Who runs ahead of whom? Let the slow one make more steps, or the fast one smaller ones, "
+            "or forget its last directions sooner."
         )
-    return f"{cured} of {_GAMES} games end with both bumps and W1 below 0.1."
+    return f"{cured} of {_GAMES} games end with both bumps and an averaged G of W1 below 0.1."

@@ -58,7 +58,7 @@ def _collapsed(film: Film) -> bool:
     bumps = np.array([part.mean() for part in toy_trials.DATA["two bumps"].parts])
     away = np.abs(film.mean[-1] - bumps).min()
     hops = np.count_nonzero(np.diff(np.sign(film.mean - MEAN)))
-    return bool(film.largest[-1] > 0.95 and away < SD and hops >= 2)
+    return bool(film.kind == "two bumps" and film.largest[-1] > 0.95 and away < SD and hops >= 2)
 
 
 def fooled(film: Film) -> np.ndarray:
