@@ -40,7 +40,7 @@ def check_density(function: Any) -> str:
     x = np.linspace(0.05, 0.95, 7)
     try:
         value = as_array(function(x), (7,))
-    except TypeError:  # a formula for one number at a time
+    except (TypeError, ValueError):  # a formula for one number at a time
         value = as_array(np.vectorize(function, otypes=[float])(x), (7,))
     right = 0.5 / np.sqrt(x)
     if np.allclose(value, right / 2):
@@ -111,7 +111,7 @@ def check_repair(settings: Any) -> str:
         lost = sum(film.largest[-1] > 0.95 for film in films)
         raise NotYetError(
             f"{cured} of {_GAMES} games end with both bumps and an averaged G of W1 below 0.1; {lost} end on "
-            "one side. Who runs ahead of whom? Let the slow one make more steps, or the fast one smaller ones, "
-            "or forget its last directions sooner."
+            "one side. Who runs ahead of whom? Let the slow one make more steps, or the fast one smaller "
+            "ones, or both forget their last directions sooner."
         )
     return f"{cured} of {_GAMES} games end with both bumps and an averaged G of W1 below 0.1."

@@ -162,7 +162,8 @@ LEAST = {
     # of 64 other keys it was seen for 47; that 8 keys show it less often: 3e-5 of all choices
     "D is fooled": 1,
 }
-"""The rest was seen for 64 of 64, or 63 (mode collapse for 16 of 16): even at a rate of 95 %, fewer than 5 of 8 are 4e-4 of all choices.
+"""The rest was seen for 64 of 64 or 63 (mode collapse: 16 of 16): even at a rate of 95 %, fewer than
+5 of 8 are 4e-4 of all choices.
 
 Keys are fixed; what differs between machines is the last bits, of which these games make much.
 """
@@ -192,7 +193,7 @@ def test_worlds_differ() -> None:
 
 def test_films_are_those_of_the_games() -> None:
     """In the same program: bit for bit."""
-    films = toy_worlds.films(Settings(), keys=KEYS)
+    films = toy_worlds.films(Settings(), keys=KEYS, every=EVERY)
     assert len(films) == len(KEYS)
     for film, known in zip(films, filmed(), strict=True):
         np.testing.assert_array_equal(film.step, np.arange(0, toy_trials.STEPS + 1, EVERY))
