@@ -28,7 +28,7 @@ _SHORT = {"description_width": "8em"}
 _BUTTONS = {**_WIDE, "button_width": "auto"}
 _ROW = widgets.Layout(width="auto", max_width="46em", height="auto", flex_flow="row wrap")
 _TWO_COLUMNS = widgets.Layout(
-    grid_template_columns="repeat(auto-fit, minmax(25em, 1fr))", max_width="60em", grid_gap="0 1em"
+    grid_template_columns="repeat(auto-fit, minmax(min(25em, 100%), 1fr))", max_width="60em", grid_gap="0 1em"
 )
 _GRID = widgets.Layout(grid_template_columns="repeat(auto-fit, minmax(21em, 1fr))", max_width="66em")
 
@@ -261,9 +261,10 @@ class Panel(widgets.VBox):
             self.numbers.value = self._line(what)
             self.message.value = ""
         except Exception as error:  # whatever it is, the student must see it here and not in a hidden log
-            self._tell(error)
+            self.tell(error)
 
-    def _tell(self, error: Exception) -> None:
+    def tell(self, error: Exception) -> None:
+        """Show under the picture what went wrong; the next picture clears it."""
         told = html.escape(f"{type(error).__name__}: {error}")
         self.message.value = f'<b role="alert">This picture could not be drawn.</b> <samp>{told}</samp>'
 
@@ -293,7 +294,7 @@ class Panel(widgets.VBox):
             try:
                 self._set(act(self.values()))
             except Exception as error:
-                self._tell(error)
+                self.tell(error)
 
         button = widgets.Button(description=label, layout=widgets.Layout(width="auto"))
         button.on_click(press)
@@ -321,7 +322,7 @@ class Panel(widgets.VBox):
         try:
             self._set(press.act(self.values(), place, before))
         except Exception as error:
-            self._tell(error)
+            self.tell(error)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         live = self.drawing.live_html() if isinstance(self.drawing, PageWidget) else None

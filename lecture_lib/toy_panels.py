@@ -18,7 +18,7 @@ from lecture_lib.toy_trials import BATCH, DATA, LOSSES, PRIORS, Settings
 from lecture_lib.toy_widgets import FilmPlayer
 from lecture_lib.toy_worlds import WORLDS, Balance
 
-RATES = [0.0, 1e-4, 3e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2]
+RATES = [0.0, 1e-4, 3e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2]
 _NAMED = [(f"{rate:g}", rate) for rate in RATES]
 START = 15
 """The frame that a player begins with."""
@@ -56,8 +56,10 @@ def film_panel(settings: Settings = toy_trials.RECIPE, *, seed: int = 0, start: 
     shown: dict[str, Any] = {}
 
     def compute(seed: int, **chosen: Any) -> Film:
-        shown.update(settings=Settings(**chosen), seed=seed)
-        return games(shown["settings"], seed)[1]
+        settings = Settings(**chosen)
+        film = games(settings, seed)[1]
+        shown.update(settings=settings, seed=seed)  # not of a game that failed: the last good one still plays
+        return film
 
     controls: dict[str, Any] = {
         "data": choice("data", settings.data, list(DATA)),
@@ -73,10 +75,7 @@ def film_panel(settings: Settings = toy_trials.RECIPE, *, seed: int = 0, start: 
     }
     player = FilmPlayer(compute(**{name: control.value for name, control in controls.items()}), start=start)
 
-    def answer(asked: list[Any]) -> None:
-        place, log = asked
-        if not log:
-            return
+    def answer(place: int, log: str) -> None:
         fitted, _ = games(shown["settings"], shown["seed"])
         state = walk(fitted, shown["settings"], place, log)
         film = toy_films.look(
@@ -85,9 +84,19 @@ def film_panel(settings: Settings = toy_trials.RECIPE, *, seed: int = 0, start: 
         told = " ".join(f"{len(list(run))} × {who}" for who, run in itertools.groupby(log))
         player.show_branch(film, told)
 
-    player.observe(lambda change: answer(change["new"]), "asked")
+    def asked(change: Any) -> None:
+        if not change["new"][1]:
+            return
+        try:
+            answer(*change["new"])
+        except Exception as error:  # as for a slider: the student must see it
+            player.asked = [0, ""]
+            panel.tell(error)
+
+    player.observe(asked, "asked")
     worlds = {name: _setting(world.settings) for name, world in WORLDS.items() if name != "D is fooled"}
-    return Panel(compute, player, controls, actions=worlds, side_by_side=list(controls))
+    panel = Panel(compute, player, controls, actions=worlds, side_by_side=list(controls))
+    return panel
 
 
 def _setting(settings: Settings) -> Any:
