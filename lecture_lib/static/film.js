@@ -239,7 +239,7 @@ export function render({ model, el }) {
   const told = make("p", el, "", { className: "film-told" });
   const graphs = make("div", el, "", { className: "film-stage" });
 
-  let film, branch = null, places = [], timer = 0, since = 0, waiting = false;
+  let film, branch = null, places = [], timer = 0, since = 0, waiting = false, own = false;
   const last = () => film.steps.length - 1;
   const at = () => Math.min(last(), Math.max(0, model.get("place")));
   function frameOf(from, i) {
@@ -293,14 +293,19 @@ export function render({ model, el }) {
     update();
   }
   function tell() {
-    const log = model.get("asked")[1] ?? "";
-    if (log) model.set("asked", [at(), ""]);
+    // the kernel has to forget the branch, too: the same steps again would be no change
+    if (model.get("asked")?.[1]) {
+      model.set("asked", [at(), ""]);
+      model.set("branch", { log: "" });
+    }
     branch = null;
     waiting = false;
   }
   const go = (place, keep) => {
+    own = true;
     tell();
     model.set("place", Math.min(last(), Math.max(0, place)));
+    own = false;
     update();
     if (keep) model.save_changes();
   };
@@ -358,17 +363,24 @@ export function render({ model, el }) {
     model.save_changes();
   });
   const onBranch = () => {
+    if (own) return;
     waiting = false;
     const info = model.get("branch");
     branch = info.log ? readFilm(info, readFloats(model.get("branch_weights")), data) : null;
     update();
   };
-  const onPlace = () => (film ? update() : null);
+  const onPlace = () => {
+    if (own) return;
+    stop();
+    update();
+  };
+  const onAsked = () => (waiting = waiting && Boolean(model.get("asked")[1])); // no, if the kernel could not
   model.on("change:weights", load);
   model.on("change:branch", onBranch);
   model.on("change:place", onPlace);
+  model.on("change:asked", onAsked);
   load();
-  if (model.get("branch").log) onBranch();
+  if (model.get("branch")?.log) onBranch();
   const watcher = new ResizeObserver(() => (scene.paint(), charts.paint()));
   watcher.observe(el);
   return () => {
@@ -377,6 +389,7 @@ export function render({ model, el }) {
     model.off("change:weights", load);
     model.off("change:branch", onBranch);
     model.off("change:place", onPlace);
+    model.off("change:asked", onAsked);
   };
 }
 export default { render };
