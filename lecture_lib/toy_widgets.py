@@ -78,7 +78,7 @@ class FilmPlayer(PageWidget):
     def back(self) -> None:
         """To the frame at the start."""
         self.place = min(self.data["start"], len(self._shown.step) - 1)
-        self.send_state("place")  # the page may have moved on: it does not tell while it plays
+        self.send({"back": True})  # a page that plays has moved on without telling, and may be told late
 
     def show_branch(self, film: Film, log: str) -> None:
         """Show where single steps have led, over the frame they began at.
