@@ -162,9 +162,9 @@ def test_back_tells_a_page_that_has_gone_on_by_itself(
 ) -> None:
     """While it plays the kernel does not know where the page is."""
     sent: list[Any] = []
-    monkeypatch.setattr(player, "send_state", sent.append)
+    monkeypatch.setattr(player, "send", sent.append)
     player.back()
-    assert sent == ["place"]
+    assert sent == [{"back": True}]
 
 
 def test_start_beyond_the_film() -> None:
