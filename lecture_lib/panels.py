@@ -28,7 +28,7 @@ _SHORT = {"description_width": "8em"}
 _BUTTONS = {**_WIDE, "button_width": "auto"}
 _ROW = widgets.Layout(width="auto", max_width="46em", height="auto", flex_flow="row wrap")
 _TWO_COLUMNS = widgets.Layout(
-    grid_template_columns="repeat(auto-fit, minmax(25em, 1fr))", max_width="60em", grid_gap="0 1em"
+    grid_template_columns="repeat(auto-fit, minmax(min(25em, 100%), 1fr))", max_width="60em", grid_gap="0 1em"
 )
 _GRID = widgets.Layout(grid_template_columns="repeat(auto-fit, minmax(21em, 1fr))", max_width="66em")
 
@@ -264,7 +264,7 @@ class Panel(widgets.VBox):
             self.tell(error)
 
     def tell(self, error: Exception) -> None:
-        """Show in the panel what went wrong."""
+        """Show under the picture what went wrong; the next picture clears it."""
         told = html.escape(f"{type(error).__name__}: {error}")
         self.message.value = f'<b role="alert">This picture could not be drawn.</b> <samp>{told}</samp>'
 

@@ -79,6 +79,8 @@ def check_one_point(w1: Any, js: Any) -> str:
 def check_gradients(minimax: Any, non_saturating: Any) -> str:
     """|d/dx| of log(1 - D(x)) and of -log D(x), where D is D_SAYS and the slope of its logit is SLOPE."""
     first, second = as_number("minimax", minimax), as_number("non_saturating", non_saturating)
+    if first < 0 or second < 0:
+        raise NotYetError("How steep they are: absolute values, both above 0.")
     if first > second:
         raise NotYetError("The other way round: log(1 - D) is the flat one where D is small.")
     if not math.isclose(first, D_SAYS * SLOPE, rel_tol=1e-2):

@@ -52,8 +52,10 @@ def film_panel(settings: Settings = toy_trials.RECIPE, *, seed: int = 0, start: 
     shown: dict[str, Any] = {}
 
     def compute(seed: int, **chosen: Any) -> Film:
-        shown.update(settings=Settings(**chosen), seed=seed)
-        return games(shown["settings"], seed)[1]
+        settings = Settings(**chosen)
+        film = games(settings, seed)[1]
+        shown.update(settings=settings, seed=seed)  # not of a game that failed: the last good one still plays
+        return film
 
     controls: dict[str, Any] = {
         "data": choice("data", settings.data, list(DATA)),
@@ -82,11 +84,13 @@ def film_panel(settings: Settings = toy_trials.RECIPE, *, seed: int = 0, start: 
 
     def asked(change: Any) -> None:
         place, log = change["new"]
+        if not log:
+            return
         with figures.ONE_AT_A_TIME:
             try:
-                if log:
-                    answer(place, log)
-            except Exception as error:  # whatever it is, the student must see it
+                answer(place, log)
+            except Exception as error:  # as for a slider: the student must see it
+                player.asked = [0, ""]
                 panel.tell(error)
 
     player.observe(asked, "asked")

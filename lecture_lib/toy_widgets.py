@@ -52,7 +52,7 @@ class FilmPlayer(PageWidget):
     asked: Any = traitlets.List([0, ""]).tag(sync=True)
     branch = traitlets.Dict({"log": ""}).tag(sync=True)
     branch_weights = traitlets.Bytes(b"\4\0\0\0").tag(sync=True)
-    moving = ("film", "place", "asked", "branch")
+    moving = ("film", "place")
 
     def __init__(self, film: Film, *, start: int = 0, steps: bool = False):
         data = {
@@ -80,6 +80,7 @@ class FilmPlayer(PageWidget):
     def back(self) -> None:
         """To the frame at the start."""
         self.place = min(self.data["start"], len(self._shown.step) - 1)
+        self.send({"back": True})  # a page that plays has moved on without telling, and may be told late
 
     def show_branch(self, film: Film, log: str) -> None:
         """Show where single steps have led, over the frame they began at.

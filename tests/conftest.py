@@ -78,7 +78,7 @@ def group_of(nodeid: str) -> str:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes long comes first, so that no worker is left alone with it: notebooks, then large files."""
     sizes = Counter(group_of(item.nodeid) for item in items)
-    slow = ("test_browser.py", "test_style_browser.py", "test_notebooks.py")
+    slow = ("test_browser.py", "test_style_browser.py", "test_toy_browser.py", "test_notebooks.py")
     items.sort(key=lambda item: (item.path.name not in slow, -sizes[group_of(item.nodeid)]))
 
 

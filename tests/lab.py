@@ -380,7 +380,8 @@ def cut_off(page: Page) -> list[str]:
         const parts = [".widget-slider .widget-label", ".noUi-base", ".widget-readout", ".jupyter-button",
             ".moon-slider input", ".moon-slider button", ".moon-slider span", ".moon-slider canvas",
             ".moon-slider figcaption", ".jp-OutputArea img",
-            ".style-widget :is(canvas, svg, input, button, output, span, p, figcaption)"];
+            ".style-widget :is(canvas, svg, input, button, output, span, p, figcaption)",
+            ".film :is(canvas, input, button, select, output, span, p)"];
         for (const output of document.querySelectorAll(".jp-Cell-outputWrapper"))
             for (const part of output.querySelectorAll(parts)) {
                 const [{ left, right }, box] = [output, part].map((node) => node.getBoundingClientRect());

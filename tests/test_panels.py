@@ -17,7 +17,7 @@ from PIL import Image
 
 from lecture_lib import browser, figures, panels
 from lecture_lib.figures import Drawing, Still
-from lecture_lib.panels import Grab, Panel
+from lecture_lib.panels import Grab, PageWidget, Panel
 from tests.frames import leaves
 
 
@@ -97,6 +97,26 @@ def test_side_by_side_changes_where_the_sliders_stand_and_not_the_picture(made: 
     assert other.panel.first == made.panel.first
     other.x.value = 8
     assert other.shown() == made.expected(8, 2)
+
+
+def test_side_by_side_by_names() -> None:
+    """Controls of any kind, in the order of the names; the others stay below one another."""
+    controls: dict[str, Any] = {
+        "a": panels.slider("a", 1, 0, 2, 1),
+        "b": panels.choice("b", 1, [1, 2]),
+        "c": panels.choice_slider("c", 1, [1, 2]),
+        "d": panels.whole_slider("d", 1, 0, 2),
+    }
+    panel = Panel(lambda **v: {"x": v["a"], "y": v["b"]}, drawing(), controls, side_by_side=["c", "b", "d"])
+    (grid,) = (child for child in panel.children if isinstance(child, widgets.GridBox))
+    assert grid.children == tuple(controls[name] for name in "cbd")
+    assert leaves(panel)[:4] == [*grid.children, controls["a"]]
+    widths = {name: control.style.description_width for name, control in controls.items()}
+    assert widths["a"] == "17em" and {widths[name] for name in "bcd"} == {"8em"}
+    assert controls["b"].style.button_width == "auto"
+    assert "auto-fit" in grid.layout.grid_template_columns and "100%" in grid.layout.grid_template_columns
+    with pytest.raises(KeyError, match="'e'"):
+        Panel(lambda **v: {"x": v["a"], "y": v["b"]}, drawing(), controls, side_by_side=["a", "e"])
 
 
 def test_moving_a_control_changes_the_picture(made: Made) -> None:
@@ -396,6 +416,84 @@ def test_the_pointer_does_one_thing() -> None:
     assert not made.panel.picture.brush
     made.panel.picture.press = [0.5, 0.5, 1]
     assert made.shown() == made.panel.first
+
+
+# --- a widget of the page in place of a drawing ---------------------------------------------
+
+
+class Page(PageWidget):
+    """Shows the two numbers; the page moves `turned`."""
+
+    _esm = "export default { render() {} };"
+    _css = ""
+    shown: Any = traitlets.List().tag(sync=True)
+    turned = traitlets.Int(0).tag(sync=True)
+    moving = ("shown", "turned")
+
+    def show(self, what: dict[str, float]) -> None:
+        self.shown = [round(what["x"]), round(what["y"])]
+
+    def back(self) -> None:
+        self.turned = 0
+
+    def still(self) -> Still:
+        return Still(base64.b64decode(PIXEL), f"{self.shown} turned by {self.turned}")
+
+
+class OnPage(Made):
+    """The same panel with a widget of the page."""
+
+    def __init__(self, **options: Any):
+        super().__init__()
+        self.page = Page()
+        self.panel = Panel(self.compute, self.page, {"x": self.x, "y": self.y}, **options)
+
+
+def test_a_widget_of_the_page_follows_the_controls() -> None:
+    made = OnPage(describe=lambda what: f"y = {what['y']:g}")
+    panel, page = made.panel, made.page
+    assert panel.picture is page and page.shown == [5, 2] and panel.first.alt == "[5, 2] turned by 0"
+    assert leaves(panel) == [made.x, made.y, panel.reset, page, panel.numbers, panel.message]
+    made.x.value = 8
+    assert page.shown == [8, 2] and "y = 2" in panel.numbers.value
+    made.y.value = 7
+    assert "ZeroDivisionError" in panel.message.value and page.shown == [8, 2]
+    page.turned = 3
+    panel.reset.click()  # the controls, and what the user has moved in the page
+    assert (page.shown, page.turned, panel.values(), panel.message.value) == ([5, 2], 0, {"x": 5, "y": 2}, "")
+
+
+def test_a_widget_of_the_page_has_its_own_pointer() -> None:
+    axes = drawing().figure.axes[0]
+    press = panels.Press(axes, lambda values, place, last: {})
+    for options in ({"grab": Grab("x", axes)}, {"press": press}):
+        with pytest.raises(ValueError, match=r"^grab or press is given, but drawing is a widget"):
+            OnPage(**options)
+
+
+def test_mimebundle_of_a_widget_of_the_page_is_alive() -> None:
+    made = OnPage()
+    data, metadata = made.panel._repr_mimebundle_()
+    assert data[panels.WIDGET_VIEW]["model_id"] == made.panel.model_id
+    assert base64.b64decode(data["image/png"]) == made.panel.first.png
+    assert data["text/plain"] == metadata["image/png"]["alt"] == "[5, 2] turned by 0"
+    assert data["text/html"] == made.page.live_html()
+    assert '"shown": [5' in data["text/html"] and made.panel.first.as_html() in data["text/html"]
+
+
+def test_a_widget_of_the_page_says_what_it_has_to_do() -> None:
+    for act in (PageWidget().still, PageWidget().back, lambda: PageWidget().show(1)):
+        with pytest.raises(NotImplementedError):
+            act()
+
+
+def test_what_failed_can_be_told_from_outside(made: Made) -> None:
+    made.panel.tell(ValueError("a <b> c"))
+    assert (
+        "ValueError: a &lt;b&gt; c" in made.panel.message.value and 'role="alert"' in made.panel.message.value
+    )
+    made.x.value = 8
+    assert made.panel.message.value == ""
 
 
 # --- what a notebook stores -----------------------------------------------------------------

@@ -61,7 +61,7 @@ function sheet(parent, heightOf, draw) {
   const canvas = make("canvas", parent);
   canvas.setAttribute("role", "img");
   const paint = () => {
-    const width = Math.max(280, Math.min(760, Math.floor(parent.clientWidth || 760))), height = heightOf(width);
+    const width = Math.max(240, Math.min(760, Math.floor(parent.clientWidth || 760))), height = heightOf(width);
     const dense = Math.max(1, Math.min(3, globalThis.devicePixelRatio || 1));
     canvas.width = Math.round(width * dense);
     canvas.height = Math.round(height * dense);
@@ -83,7 +83,7 @@ function drawScene(c, { width, height, ink }, data, film, frame, ghost) {
   const text = (said, x, y, align = "center") => {
     c.textAlign = align;
     c.fillStyle = ink;
-    c.fillText(said, x, y);
+    c.fillText(said, x, y, right - left - 8);
   };
   const faint = { color: ink, width: 0.5 };
   c.globalAlpha = 0.5;
@@ -170,7 +170,7 @@ function drawCharts(c, { width, height, ink }, film, place) {
     c.fillStyle = ink;
     c.textAlign = "left";
     c.font = "bold 12px system-ui, sans-serif";
-    c.fillText(chart.title, left - 32, top - 22);
+    c.fillText(chart.title, left - 32, top - 22, right - left + 44);
     c.font = "11px system-ui, sans-serif";
     c.globalAlpha = 0.5;
     trace(c, [[left, top], [left, bottom], [right, bottom]], { color: ink, width: 0.7 });
@@ -182,6 +182,7 @@ function drawCharts(c, { width, height, ink }, film, place) {
     for (const share of [0, 0.5, 1]) c.fillText(Math.round(share * film.steps[n - 1]), X(share * film.steps[n - 1]), bottom + 13);
     if (i >= CHARTS.length - columns) c.fillText("step", (left + right) / 2 + 40, bottom + 13);
     let at = left + 2;
+    const room = (right + 12 - at) / chart.lines.length;
     for (const [name, look, label] of chart.lines) {
       const style = { ...LOOK[look], width: 1.6 };
       c.save();
@@ -192,8 +193,8 @@ function drawCharts(c, { width, height, ink }, film, place) {
       c.restore();
       trace(c, [[at, top - 8], [at + 18, top - 8]], style);
       c.textAlign = "left";
-      c.fillText(label, at + 22, top - 4);
-      at += 36 + c.measureText(label).width;
+      c.fillText(label, at + 22, top - 4, room - 26);
+      at += Math.min(room, 36 + c.measureText(label).width);
     }
     const here = X(film.steps[place]);
     c.globalAlpha = 0.8;
@@ -238,7 +239,7 @@ export function render({ model, el }) {
   const told = make("p", el, "", { className: "film-told" });
   const graphs = make("div", el, "", { className: "film-stage" });
 
-  let film, branch = null, places = [], timer = 0, since = 0, waiting = false;
+  let film, branch = null, places = [], timer = 0, since = 0, waiting = false, own = false;
   const last = () => film.steps.length - 1;
   const at = () => Math.min(last(), Math.max(0, model.get("place")));
   function frameOf(from, i) {
@@ -292,14 +293,23 @@ export function render({ model, el }) {
     update();
   }
   function tell() {
-    const log = model.get("asked")[1] ?? "";
-    if (log) model.set("asked", [at(), ""]);
+    // the kernel has to forget the branch, too: the same steps again would be no change
+    if (model.get("asked")?.[1]) {
+      model.set("asked", [at(), ""]);
+      model.set("branch", { log: "" });
+    }
     branch = null;
     waiting = false;
   }
-  const go = (place, keep) => {
+  const put = (place) => {
+    own = true;
     tell();
+    model.set("place", -1); // a kernel's word may have come between: what is saved next has to be this
     model.set("place", Math.min(last(), Math.max(0, place)));
+    own = false;
+  };
+  const go = (place, keep) => {
+    put(place);
     update();
     if (keep) model.save_changes();
   };
@@ -357,25 +367,40 @@ export function render({ model, el }) {
     model.save_changes();
   });
   const onBranch = () => {
+    if (own) return;
     waiting = false;
     const info = model.get("branch");
     branch = info.log ? readFilm(info, readFloats(model.get("branch_weights")), data) : null;
     update();
   };
-  const onPlace = () => (film ? update() : null);
+  const onPlace = () => {
+    if (own) return;
+    if (timer) put(Number(range.value)); // an echo of where it was: the page is further
+    else update();
+  };
+  const onBack = (told) => told.back && (stop(), go(data.start, true));
+  const onAsked = () => (waiting = waiting && Boolean(model.get("asked")[1])); // no, if the kernel could not
   model.on("change:weights", load);
   model.on("change:branch", onBranch);
   model.on("change:place", onPlace);
+  model.on("change:asked", onAsked);
+  model.on("msg:custom", onBack);
   load();
-  if (model.get("branch").log) onBranch();
+  if (model.get("branch")?.log) onBranch();
   const watcher = new ResizeObserver(() => (scene.paint(), charts.paint()));
   watcher.observe(el);
+  // another theme: film.css makes a transition of it, which ends, or which the last style sheet cuts short
+  const recoloured = (event) => event.target === el && (scene.paint(), charts.paint());
+  for (const end of ["transitionend", "transitioncancel"]) el.addEventListener(end, recoloured);
   return () => {
     stop();
     watcher.disconnect();
+    for (const end of ["transitionend", "transitioncancel"]) el.removeEventListener(end, recoloured);
     model.off("change:weights", load);
     model.off("change:branch", onBranch);
     model.off("change:place", onPlace);
+    model.off("change:asked", onAsked);
+    model.off("msg:custom", onBack);
   };
 }
 export default { render };
