@@ -245,6 +245,7 @@ SIGNALS: Mapping[str, Callable[[Film], Any]] = MappingProxyType(
     {
         "D's loss": lambda film: film.loss_d,
         "G's loss": lambda film: film.loss_g,
+        "G's loss off log 2": lambda film: np.abs(film.loss_g - np.log(2)),
         "share D gets right": lambda film: film.right,
         "mean D on G's x": lambda film: film.fake,
         "exact JS (no one has it)": lambda film: film.js,

@@ -83,7 +83,7 @@ def test_right_answers_pass(capsys: Capture) -> None:
     [
         (divergence, (-JS,), "The sign: a divergence is at least 0"),
         (divergence, (2 * JS,), "That is 2 JS"),
-        (divergence, (JS / math.log(2),), "Solve for JS"),  # in bits
+        (divergence, (JS / math.log(2),), "That is in bits"),
         (divergence, (0.095,), "2 log 2 - 2 JS = 1.2"),
         (divergence, (0,), "Solve for JS"),
         (density, (lambda x: 0.25 / np.sqrt(x),), "One preimage is missing"),
@@ -93,12 +93,13 @@ def test_right_answers_pass(capsys: Capture) -> None:
         (density, (lambda x: 0.5 / x,), "At x = 0.05 you give 10.000, expected 2.236"),
         (density, (lambda x: np.ones(7),), "Add P(z) / |G'(z)|"),
         (density, (lambda x: 1.0,), "returns shape (); expected (7,)"),
-        (density, (lambda x: math.sqrt(x),), "Your answer raised TypeError"),
+        (density, (lambda x: math.sqrt(x),), "Divide by the slope |2 z|"),  # one number at a time
+        (density, (lambda x: None + x,), "Your answer raised TypeError"),
         (point, (0.5, math.log(2)), "not the root of the mean square"),
         (point, (0.0, math.log(2)), "w1 is the mean of |x - 1|"),
-        (point, (0.41, math.log(2)), "All of the data's probability"),
+        (point, (0.43, math.log(2)), "All of the data's probability"),
         (point, (W1, 0), "js is 0 for equal distributions only"),
-        (point, (W1, 1), "What is js then?"),  # in bits
+        (point, (W1, 1), "1 is js in bits"),
         (point, (W1, 2 * math.log(2)), "What is js then?"),
         (gradients, (1.9998, 2e-4), "The other way round"),
         (gradients, (-2e-4, -1.9998), "absolute values"),
@@ -162,26 +163,26 @@ def test_garbage_gets_one_line(capsys: Capture, garbage: Any) -> None:
 
 # --- the repair -------------------------------------------------------------------------------
 
-GENTLE = BROKEN._replace(generator_rate=1e-3, momentum=0.0)
-"""A slower G without memory."""
 SLOWER = BROKEN._replace(generator_rate=1e-3)
-"""Not enough."""
+"""A slower G."""
+FASTER = BROKEN._replace(discriminator_rate=2e-2)
+"""A faster D, and both remember: not enough."""
 
 
-@pytest.mark.parametrize("settings", [GENTLE, BROKEN._replace(d_steps=10)])
+@pytest.mark.parametrize("settings", [SLOWER, BROKEN._replace(d_steps=10)])
 def test_repairs_pass(capsys: Capture, settings: Settings) -> None:
     said = verdict(capsys, repair, settings)
-    assert said.startswith("Right. ") and said.endswith("of 8 games end with both bumps and W1 below 0.1.\n")
+    assert said.startswith("Right. ") and "of 8 games end with both bumps" in said
 
 
 def test_what_repairs_too_little_is_told_how_much(capsys: Capture) -> None:
-    said = verdict(capsys, repair, SLOWER)
-    assert said.startswith("Not yet. ") and "Who learns too fast for whom?" in said
+    said = verdict(capsys, repair, FASTER)
+    assert said.startswith("Not yet. ") and "Who runs ahead of whom?" in said
     cured = int(said.removeprefix("Not yet. ").split(" of 8 games end with both bumps")[0])
-    assert cured <= 4  # one of eight as measured
+    assert cured <= 3  # none of eight as measured
 
 
-def test_seven_of_eight_are_enough(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_six_of_eight_are_enough(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     """Counted in films that are made up: W1 of the averaged G, and the share on the fuller side."""
 
     def some(cured: int, lost: int) -> Any:
@@ -190,12 +191,12 @@ def test_seven_of_eight_are_enough(capsys: Capture, monkeypatch: pytest.MonkeyPa
         ends = [Film(**{**blank, "w1_averaged": np.array([w]), "largest": np.array([p])}) for w, p in told]
         return lambda settings, *, keys: ends if keys.shape == (8,) else None
 
-    for cured, lost, passes in ((8, 0, True), (7, 1, True), (6, 2, False), (5, 0, False), (0, 8, False)):
+    for cured, lost, passes in ((8, 0, True), (7, 1, True), (6, 2, True), (5, 0, False), (0, 8, False)):
         monkeypatch.setattr(toy_worlds, "films", some(cured, lost))
-        said = verdict(capsys, repair, GENTLE)
+        said = verdict(capsys, repair, SLOWER)
         assert said.startswith("Right. " if passes else "Not yet. ")
-        assert f"{cured} of 8 games end with both bumps and W1 below 0.1" in said
-        assert passes or f"and {lost} still lose a bump" in said
+        assert f"{cured} of 8 games end with both bumps and an averaged G of W1 below 0.1" in said
+        assert passes or f"{lost} end on one side" in said
 
 
 def test_what_is_no_repair_is_told_without_a_game(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,12 +208,12 @@ def test_what_is_no_repair_is_told_without_a_game(capsys: Capture, monkeypatch: 
         (BROKEN, "Nothing is changed yet"),
         (BROKEN._replace(momentum=0.9), "Nothing is changed yet"),
         (BROKEN._replace(data="one bump"), "The data have to stay"),
-        (GENTLE._replace(data="one bump"), "The data have to stay"),
-        (GENTLE._replace(penalty=1.0), "You changed generator_rate, penalty, momentum; two are enough"),
-        (Settings("two bumps"), "two are enough"),
+        (SLOWER._replace(data="one bump"), "The data have to stay"),
+        (SLOWER._replace(momentum=0.0), "You changed generator_rate, momentum; one is enough"),
+        (Settings("two bumps"), "one is enough"),
         ({"momentum": 0.0}, "Your answer is a dict; expected broken._replace(...)"),
-        (tuple(GENTLE), "Your answer is a tuple"),
-        (GENTLE._asdict(), "Your answer is a dict"),
+        (tuple(SLOWER), "Your answer is a tuple"),
+        (SLOWER._asdict(), "Your answer is a dict"),
         (1e-3, "Your answer is a float"),
     ]
     for answer, hint in cases:

@@ -183,13 +183,15 @@ def test_a_game_that_diverges_is_told_and_the_last_film_goes_on(
 
     def lose(settings: Settings, *, keys: Any) -> FittedGANs:
         fitted = film_of(settings)[0]
-        lost = jax.tree.map(lambda leaf: leaf * np.nan, fitted.last.generator)
-        return fitted._replace(last=fitted.last._replace(generator=lost))
+        lost = jax.tree.map(
+            lambda leaf: np.concatenate([leaf[:-1], leaf[-1:] * np.nan]), fitted.kept.generator
+        )
+        return fitted._replace(kept=fitted.kept._replace(generator=lost))
 
     with monkeypatch.context() as patch:
         patch.setattr(toy_trials, "train", lose)
         panel.controls["penalty"].value = 30.0
-        told = "FloatingPointError: training diverged: a weight is not finite. Try a smaller learning rate."
+        told = "FloatingPointError: training diverged: a weight is not finite at step "
         assert told in panel.message.value and 'role="alert"' in panel.message.value
         assert shown(panel) == first
         # what is seen is still the game before, and that is stepped on from
@@ -289,8 +291,8 @@ def test_steps_that_are_asked_for_are_answered(panel: Panel) -> None:
     first = shown(panel)
     for log, told in (
         ("D", "1 × D"),
-        ("DDG", "2 × D 1 × G"),
-        ("DDGD", "2 × D 1 × G 1 × D"),
+        ("DDG", "2 × D, 1 × G"),
+        ("DDGD", "2 × D, 1 × G, 1 × D"),
         ("G" * 50, "50 × G"),
     ):
         panel.picture.asked = [15, log]
