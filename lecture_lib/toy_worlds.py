@@ -74,7 +74,7 @@ WORLDS: Mapping[str, World] = MappingProxyType(
         "the recipe": World(
             Settings(),
             "G finds the data and stays there.",
-            "W1 of the averaged G below .1 at the end",
+            "W1 of the averaged G below .1, and no side with 75 % of G's probability at the end",
             _works,
         ),
         "D too weak": World(
