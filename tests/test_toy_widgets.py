@@ -95,9 +95,9 @@ def test_the_page_is_sent_the_whole_film(kind: str, prior: str, told: str) -> No
 
 
 def test_all_numbers_of_a_frame_that_the_page_names_are_those_of_the_film() -> None:
-    asked = set(re.findall(r"\bt\.(\w+)|\btold\.(\w+)", browser.script("film.js")))
+    asked = set(re.findall(r"\bt\.(\w+)|\bframe\.told\.(\w+)", browser.script("film.js")))
     charted = set(re.findall(r'\["(\w+)", "\w+", "', browser.script("film.js")))
-    names = {a or b for a, b in asked if (a or b) not in ("replaceChildren", "back")} | charted
+    names = {a or b for a, b in asked} | charted
     assert names == set(NAMES) <= set(Film._fields)
     still = {name for _, rows, *_ in toy_widgets._CHARTS for name, *_ in rows}
     assert still == charted - {"data", "g", "d", "best"}

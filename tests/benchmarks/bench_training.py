@@ -25,6 +25,7 @@ from lecture_lib.networks import VAE
 TARGET = 15
 TURNS = 7
 RATE = 1e-3
+ADAM = optax.adam(RATE)  # made once: an optimiser with another transformation is compiled anew
 
 
 class Case(NamedTuple):
@@ -61,7 +62,7 @@ def step(model: VAE, optimizer: nnx.Optimizer, data: Any, key: Any, i: Any, *, s
 
 def by_step(case: Case, steps: int) -> None:
     model, key, rows = case.build(), jax.random.key(0), []
-    optimizer = nnx.Optimizer(model, optax.adam(RATE), wrt=nnx.Param)
+    optimizer = nnx.Optimizer(model, ADAM, wrt=nnx.Param)
     for i in range(steps):
         rows.append(step(model, optimizer, case.data, key, i, size=case.batch))
     jax.block_until_ready((rows, nnx.state(model)))
