@@ -37,7 +37,10 @@ class _Games:
         return fitted, toy_films.film(fitted, settings.data)
 
     def __call__(self, settings: Settings, seed: int) -> tuple[FittedGANs, Film]:
-        return self._train(settings, seed)
+        played = self._train(settings, seed)
+        if played[0].interrupted:  # it is shown as far as it came; asked for again, it is played to its end
+            self._train.cache_clear()
+        return played
 
 
 def film_panel(settings: Settings = toy_trials.RECIPE, *, seed: int = 0, start: int = START) -> Panel:
