@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.xla_flags import compile_quickly
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
@@ -55,6 +57,7 @@ def keep_bytecode(folder: Path) -> None:
 # pytest reads this file before any test imports JAX, which looks at the environment only once.
 keep_compiled(ROOT / ".pytest_cache" / "jax")
 keep_bytecode(ROOT / ".pytest_cache" / "bytecode")
+compile_quickly()
 
 
 def group_of(nodeid: str) -> str:

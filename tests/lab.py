@@ -21,6 +21,8 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_notebook
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.xla_flags import as_for_readers
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # No cell is left out of the page, and nothing is written back or asked of the world.
@@ -173,7 +175,7 @@ def environment(work: Path) -> dict[str, str]:
         "IPYTHONDIR": "ipython",
     }
     on_kernel_path()
-    return {**os.environ, **{name: str(work / folder) for name, folder in folders.items()}}
+    return {**as_for_readers(os.environ), **{name: str(work / folder) for name, folder in folders.items()}}
 
 
 def _wait_for(server: subprocess.Popen[bytes], lab: Lab, log: Path, seconds: float = 90) -> None:

@@ -14,6 +14,8 @@ import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
+from tests.xla_flags import as_for_readers
+
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 PATHS = sorted(FOLDER.glob("*.ipynb"))
 LECTURES = [path for path in PATHS if not path.name.startswith("00")]
@@ -141,7 +143,10 @@ def nbval(path: Path) -> subprocess.CompletedProcess[str]:
         str(path.parent),
     ]
     command += ["-p", "no:cacheprovider", "-p", "no:xdist", path.name]
-    return subprocess.run(command, cwd=path.parent, capture_output=True, text=True, check=False)
+    environment = as_for_readers(os.environ)
+    return subprocess.run(
+        command, cwd=path.parent, env=environment, capture_output=True, text=True, check=False
+    )
 
 
 @pytest.mark.notebook

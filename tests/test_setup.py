@@ -24,6 +24,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from tests.conftest import group_of, keep_bytecode, keep_compiled
+from tests.xla_flags import QUICK, as_for_readers, compile_quickly
 from tools import bootstrap, check_browser_ran
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -489,6 +490,17 @@ def test_bytecode_is_kept_where_it_may_not_lie_beside_the_sources(
     keep_bytecode(tmp_path)
     assert os.environ[name] == sys.pycache_prefix == kept
     assert forbidden not in os.environ and not sys.dont_write_bytecode
+
+
+def test_notebooks_are_compiled_as_their_readers_compile_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    for own in ("--xla_cpu_enable_fast_math=false", ""):  # a reader's flags are nobody's to change
+        monkeypatch.setenv("XLA_FLAGS", own)
+        compile_quickly()
+        assert os.environ["XLA_FLAGS"] == as_for_readers(os.environ)["XLA_FLAGS"] == own
+    monkeypatch.delenv("XLA_FLAGS")
+    compile_quickly()
+    assert os.environ.get("XLA_FLAGS") in (QUICK, None)
+    assert "XLA_FLAGS" not in as_for_readers(os.environ)
 
 
 # --- CI -------------------------------------------------------------------------------------
