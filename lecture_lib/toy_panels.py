@@ -16,7 +16,7 @@ from lecture_lib.panels import Panel, Place, Press, choice, choice_slider, slide
 from lecture_lib.toy_films import Film
 from lecture_lib.toy_trials import BATCH, DATA, LOSSES, PRIORS, Settings
 from lecture_lib.toy_widgets import FilmPlayer
-from lecture_lib.toy_worlds import WORLDS, Balance
+from lecture_lib.toy_worlds import FAILURES, WORLDS, Balance, World
 
 RATES = [0.0, 1e-4, 3e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2]
 _NAMED = [(f"{rate:g}", rate) for rate in RATES]
@@ -75,7 +75,14 @@ def film_panel(settings: Settings = toy_trials.RECIPE, *, seed: int = 0, start: 
     chosen = {name: control.value for name, control in controls.items()}
     player = FilmPlayer(compute(**chosen), start=start, steps=True)
     worlds = {name: _setting(world.settings) for name, world in WORLDS.items() if name != "D is fooled"}
-    panel = Panel(compute, player, controls, actions=worlds, side_by_side=list(controls))
+
+    def say(film: Film) -> str:
+        at = [world for world in WORLDS.values() if world.settings == shown["settings"]]
+        fates = [f"{world.tells} Sign: {world.sign}. Met: {_answer(world, film)}" for world in at]
+        failed = [name for name in FAILURES if WORLDS[name].holds(film)]
+        return " | ".join([*fates, f"signs of failure in this game: {', '.join(failed) or 'none'}"])
+
+    panel = Panel(compute, player, controls, actions=worlds, side_by_side=list(controls), describe=say)
 
     def answer(place: int, log: str) -> None:
         settings = shown["settings"]
@@ -98,6 +105,10 @@ def film_panel(settings: Settings = toy_trials.RECIPE, *, seed: int = 0, start: 
 
     player.observe(asked, "asked")
     return panel
+
+
+def _answer(world: World, film: Film) -> str:
+    return "yes" if world.holds(film) else "no, not with this seed"
 
 
 def _setting(settings: Settings) -> Any:

@@ -123,6 +123,10 @@ WORLDS: Mapping[str, World] = MappingProxyType(
 )
 
 
+FAILURES = ("D too weak", "D too strong", "overshoot", "mode collapse", "D is fooled")
+"""Those worlds whose sign is one of failure; a game may meet several."""
+
+
 def films(settings: Settings, *, keys: PRNGKeyArray, steps: int = STEPS, every: int = _SEEN) -> list[Film]:
     """Play games side by side and look at each.
 

@@ -300,9 +300,9 @@ def test_steps_by_hand_and_undo(fresh: Notebook) -> None:
     assert button(page, "undo").is_disabled()
     for name, log, told in (
         ("step D", "D", "1 × D"),
-        ("step G", "DG", "1 × D 1 × G"),
-        ("10 × D", "DG" + "D" * 10, "1 × D 1 × G 10 × D"),
-        ("50 × G, D asleep", "DG" + "D" * 10 + "G" * 50, "1 × D 1 × G 10 × D 50 × G"),
+        ("step G", "DG", "1 × D, 1 × G"),
+        ("10 × D", "DG" + "D" * 10, "1 × D, 1 × G, 10 × D"),
+        ("50 × G, D asleep", "DG" + "D" * 10 + "G" * 50, "1 × D, 1 × G, 10 × D, 50 × G"),
     ):
         before = settled(fresh, FILM)
         button(page, name).click()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator
 from typing import Any
 
@@ -125,6 +126,19 @@ def test_a_world_sets_exactly_its_settings(panel: Panel, trained: Played, name: 
     assert panel.picture.film["kind"] == WORLDS[name].settings.data
     film = toy_films.film(trained[-1][1], WORLDS[name].settings.data)
     assert (panel.picture.film, panel.picture.weights) == packed(film)
+
+
+@pytest.mark.parametrize("name", ["the recipe", "D too weak", "overshoot"])
+def test_a_world_tells_its_sign_and_whether_it_is_met(panel: Panel, name: str) -> None:
+    panel.actions[name].click()
+    film, world = film_of(WORLDS[name].settings)[1], WORLDS[name]
+    told = html.unescape(panel.numbers.value)
+    met = "yes" if world.holds(film) else "no, not with this seed"
+    assert f"{world.tells} Sign: {world.sign}. Met: {met}" in told
+    failed = [other for other in toy_worlds.FAILURES if WORLDS[other].holds(film)]
+    assert f"signs of failure in this game: {', '.join(failed) or 'none'}<" in told
+    panel.controls["penalty"].value = 3.0  # no world
+    assert world.tells not in html.unescape(panel.numbers.value)
 
 
 def test_every_world_has_a_button_or_is_one_of_another(panel: Panel) -> None:

@@ -189,7 +189,7 @@ def test_the_recipe_finds_the_data() -> None:
         ({"momentum": 1.0}, ValueError, r"^momentum is 1\.0; expected a number from 0 to below 1"),
         ({"momentum": -0.1}, ValueError, r"^momentum is -0\.1; expected a number from 0"),
         ({"momentum": np.nan}, ValueError, r"^momentum is nan; expected a number from 0"),
-        ({"shift": np.inf}, ValueError, r"^shift has 1 of 1 values that are not finite"),
+        ({"shift": np.inf}, ValueError, r"^shift is inf; expected a finite number"),
         ({"discriminator_rate": -1.0}, ValueError, r"^discriminator_rate is -1\.0; expected a number of at"),
         (
             {"generator_rate": np.ones(3)},
