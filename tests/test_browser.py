@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import nbformat
 import numpy as np
 import pytest
 from flax import nnx
@@ -108,6 +109,7 @@ class Opened(NamedTuple):
     """A notebook of the collection that was opened, looked at, and run."""
 
     notebook: Notebook
+    name: str
     unrun_broken: str | None
     unrun_pictures: list[int]
     """How many pictures each cell showed before it was run, by the number of the cell."""
@@ -125,7 +127,7 @@ def opened(request: pytest.FixtureRequest, lab: Lab, chrome: Browser) -> Iterato
     notebook.run_all(NOTEBOOK_SECONDS)
     found = "s => [...document.querySelectorAll(s)].map((e) => lab.cells().indexOf(e.closest('.jp-Cell')))"
     panels = sorted(set(notebook.page.evaluate(found, SLIDERS)))
-    yield Opened(notebook, *unrun, panels)
+    yield Opened(notebook, request.param, *unrun, panels)
     notebook.close()
 
 
@@ -135,6 +137,16 @@ def test_notebook_runs_without_complaint(opened: Opened) -> None:
         "() => lab.panel().content.widgets.map((c) => c.model.type === 'code' ? c.model.executionCount : 1)"
     )
     assert all(opened.notebook.page.evaluate(counts))
+
+
+def test_checked_cells_print_what_is_stored(opened: Opened) -> None:
+    """As nbval compares them, but in JupyterLab."""
+    cells = nbformat.read(ROOT / "notebooks" / opened.name, as_version=4).cells
+    checked = {i: cell for i, cell in enumerate(cells) if "# NBVAL_CHECK_OUTPUT" in cell.source}
+    assert checked
+    for i, cell in checked.items():
+        stored = "".join(output.text for output in cell.outputs if output.output_type == "stream")
+        assert stored and opened.notebook.printed(i) == stored, f"cell {i}"
 
 
 def test_unrun_notebook_shows_a_picture_for_each_panel(opened: Opened) -> None:
