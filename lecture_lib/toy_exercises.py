@@ -107,7 +107,8 @@ def check_repair(settings: Any) -> str:
         raise NotYetError("The data have to stay: two bumps.")
     if len(changed) > 1:
         raise NotYetError(f"You changed {', '.join(changed)}; one is enough.")
-    films = toy_worlds.films(settings, keys=jax.random.split(jax.random.key(21), _GAMES))
+    keys = jax.random.split(jax.random.key(21), _GAMES)
+    films = toy_worlds.films(settings, keys=keys, every=50)  # only their ends count
     cured = sum(WORLDS["cured"].holds(film) for film in films)
     if cured < _ENOUGH:
         lost = sum(film.largest[-1] > 0.95 for film in films)

@@ -189,7 +189,7 @@ def test_six_of_eight_are_enough(capsys: Capture, monkeypatch: pytest.MonkeyPatc
         told = [(0.05, 0.6)] * cured + [(0.4, 0.99)] * lost + [(0.2, 0.8)] * (8 - cured - lost)
         blank = dict.fromkeys(Film._fields)
         ends = [Film(**{**blank, "w1_averaged": np.array([w]), "largest": np.array([p])}) for w, p in told]
-        return lambda settings, *, keys: ends if keys.shape == (8,) else None
+        return lambda settings, *, keys, every: ends if keys.shape == (8,) else None
 
     for cured, lost, passes in ((8, 0, True), (7, 1, True), (6, 2, True), (5, 0, False), (0, 8, False)):
         monkeypatch.setattr(toy_worlds, "films", some(cured, lost))
