@@ -21,7 +21,7 @@ LAB_FLAGS = --ServerApp.ip=127.0.0.1 --ServerApp.root_dir="$(CURDIR)" \
 	--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
 	--LabApp.extension_manager=readonly
 
-.PHONY: help lab test notebooks bench pins clean env
+.PHONY: help lab test proof notebooks bench pins clean env
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -36,11 +36,15 @@ lab: env ## open JupyterLab on the first notebook
 	exec $(VENV_PYTHON) -m jupyterlab $(LAB_FLAGS) $$([ "$$(id -u)" -ne 0 ] || echo --allow-root) \
 		$(ARGS) notebooks/00_start_here.ipynb
 
-test: env ## run ruff, mypy and all tests (ARGS go to pytest)
+test: env ## run ruff, mypy and the tests (ARGS go to pytest)
 	@$(VENV_PYTHON) -m ruff check
 	@$(VENV_PYTHON) -m ruff format --check
 	@$(VENV_PYTHON) -m mypy
-	@$(VENV_PYTHON) -m pytest -n 2 --dist loadgroup $(ARGS)
+	@$(VENV_PYTHON) -m pytest -n 2 --dist loadgroup -m "not proof" $(ARGS)
+
+proof: env ## run what takes longer: laws with 1000 examples, notebooks by nbval, floods of moves, many kernels
+	@$(VENV_PYTHON) -m pytest -n 2 --dist loadgroup -m "proof or notebook" $(ARGS)
+	@LECTURE_EXAMPLES=1000 $(VENV_PYTHON) -m pytest -n 2 --dist loadgroup -m law $(ARGS)
 
 notebooks: env ## execute all notebooks in place (or those named in ARGS)
 	@$(VENV_PYTHON) tools/run_notebooks.py $(ARGS)
