@@ -29,11 +29,8 @@ help: ## list the targets
 	@echo '  PYTHON=python3.12 chooses the Python; ARGS="..." is handed on, as in'
 	@echo '  make lab ARGS="--no-browser --port 8899"'
 
-# What was compiled once is kept: a notebook that is run again need not compile again.
 lab: env ## open JupyterLab on the first notebook
-	@export JAX_COMPILATION_CACHE_DIR="$${JAX_COMPILATION_CACHE_DIR-$(CURDIR)/.venv/jax-cache}" \
-		JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0; \
-	exec $(VENV_PYTHON) -m jupyterlab $(LAB_FLAGS) $$([ "$$(id -u)" -ne 0 ] || echo --allow-root) \
+	@exec $(VENV_PYTHON) -m jupyterlab $(LAB_FLAGS) $$([ "$$(id -u)" -ne 0 ] || echo --allow-root) \
 		$(ARGS) notebooks/00_start_here.ipynb
 
 test: env ## run ruff, mypy and the tests (ARGS go to pytest)

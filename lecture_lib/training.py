@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from jax.sharding import Mesh, NamedSharding
 from jaxtyping import PRNGKeyArray
 
-from lecture_lib import checks, chunks
+from lecture_lib import checks, chunks, devices
 
 M = TypeVar("M", bound=nnx.Module)
 Loss = Callable[..., tuple[Any, dict[str, Any]]]
@@ -21,6 +22,8 @@ Schedule = Callable[[Any], Any]
 
 ADAM = optax.scale_by_adam()
 """Adam (Kingma and Ba 2015) without its learning rate. One object, shared: a fresh one recompiles."""
+_TOGETHER = 200
+"""Steps in a chunk of a program of several processes, if it is not told."""
 
 
 def constant(fraction: Any) -> Any:
@@ -79,6 +82,7 @@ def _step(
     transform: optax.GradientTransformation,
     schedule: Schedule,
     batch_size: int | None,
+    parted: NamedSharding | None,
     data: Any,
     hyper: dict[str, Any],
     rate: Any,
@@ -94,6 +98,8 @@ def _step(
     else:
         rows = jax.random.randint(key_batch, (batch_size,), 0, len(jax.tree.leaves(data)[0]))
         batch = jax.tree.map(lambda leaf: leaf[rows], data)
+    if parted:
+        batch = jax.lax.with_sharding_constraint(batch, parted)
 
     def of_params(params: Any) -> tuple[Any, dict[str, Any]]:
         value, metrics = loss(nnx.merge(graphdef, params, carry.rest), batch, key_loss, **hyper)
@@ -108,7 +114,7 @@ def _step(
 
 @partial(
     jax.jit,
-    static_argnames=("graphdef", "loss", "transform", "schedule", "batch_size", "many"),
+    static_argnames=("graphdef", "loss", "transform", "schedule", "batch_size", "many", "over"),
 )
 def _chunk(
     carry: _Carry,
@@ -126,14 +132,24 @@ def _chunk(
     schedule: Schedule,
     batch_size: int | None,
     many: bool,
+    over: Mesh | None,
 ) -> tuple[_Carry, tuple[Any, dict[str, Any]]]:
-    """Steps start to stop - 1; with `many` a `vmap` takes the models of a leading axis side by side."""
-    step = partial(_step, graphdef, loss, transform, schedule, batch_size, data)
+    """Steps start to stop - 1; with `many` a `vmap` takes the models of a leading axis side by side.
+
+    With `over`, each of its devices takes its share of every batch, or of the models.
+    """
+    parted = devices.parted(over) if over and not many else None
+    step = partial(_step, graphdef, loss, transform, schedule, batch_size, parted, data)
 
     def run(carry: _Carry, hyper: dict[str, Any], key: PRNGKeyArray) -> Any:
         return chunks.scan(partial(step, hyper, rate, steps, key), carry, start, stop)
 
-    return (jax.vmap(run) if many else run)(carry, hyper, key)
+    carry, rows = (jax.vmap(run) if many else run)(carry, hyper, key)
+    if over:
+        lies = devices.parted(over) if many else devices.whole(over)
+        carry = jax.lax.with_sharding_constraint(carry, lies)
+        rows = jax.lax.with_sharding_constraint(rows, devices.whole(over))
+    return carry, rows
 
 
 def fit(
@@ -151,10 +167,12 @@ def fit(
     on_chunk: Callable[[Progress[M]], None] | None = None,
     chunk: int | None = None,
     progress: str | None = "training",
+    mesh: Mesh | None = None,
 ) -> Fitted[M]:
     """Train a copy of a model; the model handed in is not changed.
 
-    The same key gives the same result bit for bit on one machine, whatever the chunk length.
+    The same key gives the same result bit for bit on one machine, whatever the chunk length. On several
+    devices each takes an equal share of every batch: the same steps, but for the order of a sum.
 
     Args:
         model: A Flax NNX module; its `nnx.Param` variables are trained.
@@ -172,6 +190,8 @@ def fit(
             running meanwhile.
         chunk: Steps in a chunk, from 1 to `chunks.LONGEST`; None picks a length of about 0.15 s.
         progress: Label of the progress bar on standard output; None shows none.
+        mesh: The devices that share the batches; None takes all there are, of which as many are used as part
+            a batch evenly. The trained model lies on the first.
 
     Returns:
         Fitted(model, history, interrupted). Ctrl-C (or Kernel > Interrupt) ends training early, says so, and
@@ -186,7 +206,18 @@ def fit(
     carry = _Carry(params, rest, transform.init(params))
     static = {"graphdef": graphdef, "loss": loss, "transform": transform, "schedule": schedule, "many": False}
     return _run(
-        carry, static, data, key, steps, batch_size, learning_rate, hyper or {}, on_chunk, chunk, progress
+        carry,
+        static,
+        data,
+        key,
+        steps,
+        batch_size,
+        learning_rate,
+        hyper or {},
+        on_chunk,
+        chunk,
+        progress,
+        mesh,
     )
 
 
@@ -204,6 +235,7 @@ def fit_many(
     hyper: dict[str, Any] | None = None,
     chunk: int | None = None,
     progress: str | None = "training",
+    mesh: Mesh | None = None,
 ) -> Fitted[M]:
     """Train one model for each key, side by side in one compiled program (`jax.vmap`).
 
@@ -212,6 +244,8 @@ def fit_many(
         keys: Shape (runs,), keys of `jax.random.split`; each seeds one run's weights and its training.
         hyper: Numbers handed to the loss by name, each of shape (runs,).
         loss, data, steps, batch_size, learning_rate, schedule, transform, chunk, progress: As for `fit`.
+        mesh: The devices that share the runs; None takes all there are, of which as many are used as part the
+            runs evenly.
 
     Returns:
         Fitted, whose model has a leading axis of length `runs` on every array: hand it to
@@ -241,7 +275,18 @@ def fit_many(
     training_keys = jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys)
     carry = jax.vmap(start)(keys)
     return _run(
-        carry, static, data, training_keys, steps, batch_size, learning_rate, hyper, None, chunk, progress
+        carry,
+        static,
+        data,
+        training_keys,
+        steps,
+        batch_size,
+        learning_rate,
+        hyper,
+        None,
+        chunk,
+        progress,
+        mesh,
     )
 
 
@@ -257,18 +302,30 @@ def _run(
     on_chunk: Callable[[Progress[Any]], None] | None,
     chunk: int | None,
     progress: str | None,
+    mesh: Mesh | None,
 ) -> Any:
     checks.positive("learning_rate", learning_rate)
     data = jax.tree.map(jnp.asarray, data)
     check_data(data, batch_size)
-    run_chunk = partial(_chunk, batch_size=batch_size, **static)
-    runs = key.shape if static["many"] else ()
+    many = static["many"]
+    runs = key.shape if many else ()
+    examples = batch_size or len(jax.tree.leaves(data)[0])
+    chosen = devices.mesh(runs[0] if many else examples, None if mesh is None else list(mesh.devices.flat))
+    over = None if mesh is None and chosen.size == 1 else chosen  # None: JAX puts things where it does
+    if over:
+        whole, parted = devices.whole(over), devices.parted(over)
+        data = devices.place(data, parted if batch_size is None and not many else whole)
+        carry, key, hyper = devices.place((carry, key, hyper), parted if many else whole)
+    if jax.process_count() > 1:  # all have to end their chunks at the same steps, whatever their clocks say
+        chunk = chunk or _TOGETHER
+        progress = progress if jax.process_index() == 0 else None
+    run_chunk = partial(_chunk, batch_size=batch_size, over=over, **static)
 
     def advance(carry: _Carry, start: int, stop: int) -> Any:
         return run_chunk(carry, data, hyper, learning_rate, steps, key, start, stop)
 
     def model_of(state: chunks.State) -> Any:
-        carry = jax.tree.map(lambda array: array, state.carry)  # else variables are shared, after no step
+        carry = devices.home(state.carry, over)
         return nnx.merge(static["graphdef"], carry.params, carry.rest)
 
     def after(state: chunks.State) -> None:
@@ -280,7 +337,7 @@ def _run(
         advance,
         steps=steps,
         losses=lambda rows: rows[0],
-        weights=lambda carry: carry.params,
+        weights=lambda carry: devices.home(carry.params, over),
         after=after,
         chunk=chunk,
         progress=progress,
