@@ -1,4 +1,4 @@
-"""What a benchmark prints about the machine; and the root of the repository on the path."""
+"""What a benchmark prints: about the machine, and tables; and the root of the repository on the path."""
 
 from __future__ import annotations
 
@@ -17,3 +17,15 @@ def machine(*packages: str) -> str:
     load = " ".join(f"{part:.1f}" for part in os.getloadavg()) if hasattr(os, "getloadavg") else "unknown"
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     return f"{os.cpu_count()} cores, load {load}; Python {platform.python_version()}, {versions}"
+
+
+def head(*columns: str) -> None:
+    """Print the head of a Markdown table; the first column is text, the others are numbers."""
+    print()
+    row(*columns)
+    row("---", *["---:"] * (len(columns) - 1))
+
+
+def row(*cells: str) -> None:
+    """Print a row of a Markdown table, at once."""
+    print(f"| {' | '.join(cells)} |", flush=True)

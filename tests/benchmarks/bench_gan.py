@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from about import machine  # first: it puts the repository on the path
+from about import head, machine, row  # first: it puts the repository on the path
 from flax import nnx
 
 from lecture_lib import objectives, toy_films, toy_trials
@@ -98,7 +98,7 @@ def speed(train: Callable[[int], None], steps: int, games: int = 1) -> float:
 
 def main() -> None:
     print(machine("jax", "flax", "optax"), f"; device: {jax.devices()[0].platform}", sep="")
-    print(f"Batches of {BATCH}, R1, Adam; medians of {TURNS} turns; compiling is not counted\n")
+    print(f"Batches of {BATCH}, R1, Adam; medians of {TURNS} turns; compiling is not counted")
     sides: list[tuple[str, Callable[[int], None], int, int, int | None]] = [
         ("nnx.jit loop", by_step, LOOP_STEPS, 1, None),
         ("one GAN by fit_gans", one, STEPS, 1, TARGET_ONE),
@@ -108,12 +108,11 @@ def main() -> None:
     one(STEPS)
     many(STEPS)
     turns = [[speed(train, steps, games) for _, train, steps, games, _ in sides] for _ in range(TURNS)]
-    print("| training | steps of G (and D) per second | times the loop | target |")
-    print("| --- | ---: | ---: | ---: |")
+    head("training", "steps of G (and D) per second", "times the loop", "target")
     for (name, _, _, _, target), speeds in zip(sides, zip(*turns, strict=True), strict=True):
         ratio = statistics.median(s / turn[0] for s, turn in zip(speeds, turns, strict=True))
         wanted = f"at least {target}" if target else ""
-        print(f"| {name} | {statistics.median(speeds):,.0f} | {ratio:.1f} | {wanted} |", flush=True)
+        row(name, f"{statistics.median(speeds):,.0f}", f"{ratio:.1f}", wanted)
 
 
 if __name__ == "__main__":

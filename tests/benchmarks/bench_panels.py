@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 import nbformat
-from about import machine  # first: it puts the repository on the path
+from about import head, machine, row  # first: it puts the repository on the path
 from nbformat.v4 import new_code_cell, new_notebook
 
 from tests.lab import Notebook, browser, jupyterlab
@@ -268,9 +268,10 @@ def main() -> int:
                     if turn:  # the first press warms up
                         took[cell].append(milliseconds)
             opened.close()
+    head("key press to changed pixels", "ours, ms", "interact, ms", "ours / interact", "target")
     for name, (theirs, ours, target) in PAIRS.items():
         a, b = statistics.median(took[theirs]), statistics.median(took[ours])
-        print(f"{name}: {b:.0f} ms, interact with plt.show {a:.0f} ms: {b / a:.2f} of it (target: {target})")
+        row(name, f"{b:.0f}", f"{a:.0f}", f"{b / a:.2f}", f"at most {target}")
     return 0
 
 
