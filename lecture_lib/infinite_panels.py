@@ -134,7 +134,7 @@ def infinite_panel(runs: Mapping[tuple[str, str], Run], *, start: tuple[str, str
     top.add_collection(bells)
     (total,) = top.plot(_X, 0 * _X, "--", color=BLUE, label="P(x): the Gaussians added up")
     one = top.fill_between(_X, 0 * _X, color=ORANGE, alpha=0.35, label="N(x; μ(z), σ(z)), not to scale")
-    top.set(title="Above P(x), below P(z), between them the network", ylabel="density of x")
+    top.set(title="Above P(x), below P(z), between them the network", xlabel="x", ylabel="density of x")
     top.set(xlim=(-6, 6), ylim=(0, _TALL))
     top.tick_params(axis="x", direction="in")
     top.legend(loc="upper right")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.looks import look
 from tests.xla_flags import compile_quickly
 
 if TYPE_CHECKING:
@@ -103,6 +104,11 @@ def pytest_collection_finish() -> None:
     """What has been imported by now stays: garbage collections, which JAX makes dear, pass it over."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Figures are looked at, but for those that the tests of `figures` draw: they need not be read."""
+    look(item.path.name != "test_figures.py")
 
 
 @pytest.hookimpl(optionalhook=True)
