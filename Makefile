@@ -21,7 +21,7 @@ LAB_FLAGS = --ServerApp.ip=127.0.0.1 --ServerApp.root_dir="$(CURDIR)" \
 	--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
 	--LabApp.extension_manager=readonly
 
-.PHONY: help lab test proof notebooks bench pins clean env
+.PHONY: help lab pages test proof notebooks bench pins clean env
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -32,6 +32,9 @@ help: ## list the targets
 lab: env ## open JupyterLab on the first notebook
 	@exec $(VENV_PYTHON) -m jupyterlab $(LAB_FLAGS) $$([ "$$(id -u)" -ne 0 ] || echo --allow-root) \
 		$(ARGS) notebooks/00_start_here.ipynb
+
+pages: env ## write the notebooks, as stored, as pages of HTML that need no kernel and no network, into pages/
+	@$(VENV_PYTHON) -m nbconvert --to HTML_offline --output-dir pages $(or $(ARGS),notebooks/*.ipynb)
 
 test: env ## run ruff, mypy and the tests (ARGS go to pytest)
 	@$(VENV_PYTHON) -m ruff check

@@ -213,6 +213,7 @@ class Panel(widgets.VBox):
         if press:
             self.picture.region, self.picture.brush = self.drawing.region(press.axes), True
         self._last: tuple[int, Place] | None = None
+        self._below: PageWidget | None = None
         self.numbers = widgets.HTML(self._line(what))
         self.message = widgets.HTML()
         self.reset = widgets.Button(description="Reset", tooltip="Back to the start", icon="undo")
@@ -238,6 +239,11 @@ class Panel(widgets.VBox):
             [*self.actions.values(), self.reset], layout=widgets.Layout(flex_flow="row wrap")
         )
         super().__init__([*rows, buttons, self.picture, self.numbers, self.message])
+
+    def put_below(self, widget: "PageWidget") -> None:
+        """Show a widget of the page under the panel; in an exported page it goes on, under the picture."""
+        self._below = widget
+        self.set_trait("children", (*self.children, widget))
 
     def values(self) -> dict[str, Any]:
         """The control values as they are now."""
@@ -326,6 +332,8 @@ class Panel(widgets.VBox):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         live = self.drawing.live_html() if isinstance(self.drawing, PageWidget) else None
+        if self._below is not None:
+            live = (live or self.first.as_html()) + self._below.live_html()
         return _with_still(super()._repr_mimebundle_(**kwargs), self.first, live)
 
 

@@ -237,7 +237,7 @@ def balance_panel(balance: Balance, *, row: int = 6, column: int = 9) -> Panel:
     }
     drawing = Drawing(fig, cursor, update, alt)
     panel = Panel(compute, drawing, controls, press=Press(ax, pressed), describe=say)
-    panel.children = (*panel.children, player)
+    panel.put_below(player)
     return panel
 
 

@@ -46,6 +46,7 @@ ORDER = [
         "toy_panels",
     ),
     *("answers", "exercises", "style_exercises", "gan_exercises", "problem_exercises", "toy_exercises"),
+    "pages",
 ]
 """Each of these imports only from those before it."""
 
@@ -69,6 +70,9 @@ WITH_PICTURES = {
     "toy_widgets",
     "toy_panels",
 }
+
+FOR_EXPORT = {"pages"}
+"""Loads nbconvert, which no cell of a notebook needs."""
 
 
 def imports(name: str) -> set[str]:
@@ -116,10 +120,9 @@ def test_imports_have_no_cycle() -> None:
 @pytest.fixture(scope="module")
 def told() -> dict[str, Any]:
     """What a process without sockets tells: what each plain module loads, and how a training went."""
-    plain = sorted(
-        name for name in SOURCES if name not in WITH_PICTURES and not imports(name) & WITH_PICTURES
-    )
-    assert set(ORDER) - WITH_PICTURES <= set(plain)
+    loaded = WITH_PICTURES | FOR_EXPORT
+    plain = sorted(name for name in SOURCES if name not in loaded and not imports(name) & WITH_PICTURES)
+    assert set(ORDER) - loaded <= set(plain)
     # Flax loads IPython itself where there is one, so only what comes on top of Flax is ours.
     code = f"""
 import socket
@@ -141,7 +144,7 @@ for name in {plain!r}:
     ours = set(sys.modules) - theirs
     heavy[name] = sorted(ours & set(("matplotlib", "ipywidgets", "IPython", "anywidget", "pandas")))
 in_all = sorted(set(sys.modules) & set(("matplotlib", "ipywidgets", "anywidget")))
-for name in {sorted(SOURCES)!r}:
+for name in {sorted(set(SOURCES) - FOR_EXPORT)!r}:
     importlib.import_module("lecture_lib." + name)
 
 from flax import nnx
@@ -151,6 +154,7 @@ x = datasets.digits("test").images.reshape(-1, 64)
 model = VAE(64, 2, rngs=nnx.Rngs(0))
 fitted = training.fit(model, objectives.negative_elbo, x, key=jax.random.key(0), steps=20, progress=None)
 told = dict(heavy=heavy, in_all=in_all, steps=len(fitted.history.loss), moon=moon.render(90.0).shape)
+told |= dict(nbconvert="nbconvert" in sys.modules)
 told |= dict(splits=datasets.mnist_splits("no such folder"), pooch="pooch" in sys.modules)
 print(json.dumps(told))
 """
@@ -160,6 +164,14 @@ print(json.dumps(told))
 def test_only_the_modules_with_pictures_load_matplotlib_and_widgets(told: dict[str, Any]) -> None:
     assert {name: found for name, found in told["heavy"].items() if found} == {}
     assert told["in_all"] == []
+
+
+def test_only_the_export_loads_nbconvert(told: dict[str, Any]) -> None:
+    assert told["nbconvert"] is False
+    for name in set(SOURCES) - FOR_EXPORT:
+        assert not imports(name) & FOR_EXPORT
+    code = "import sys, lecture_lib.pages; print('jax' in sys.modules, 'matplotlib' in sys.modules)"
+    assert run(code) == "False False\n"  # JupyterLab's server loads it too, to list the formats
 
 
 @pytest.mark.parametrize("name", sorted(set(ORDER) - WITH_PICTURES))

@@ -17,6 +17,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
+from lecture_lib import pages
+
 ROOT = Path(__file__).resolve().parent.parent
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 CELL_TIMEOUT_S = 1800
@@ -29,6 +31,7 @@ def strip(notebook: NotebookNode) -> None:
     A stored widget has no model in the next reader's kernel. Where its output has another
     representation as well, that one is to be shown instead of "model not found". Where there is a
     picture, HTML goes too: code hosts would show its remains, without scripts, in place of the picture.
+    What of it is a widget that needs no kernel is kept for exported pages, under a type of its own.
     """
     notebook.metadata.pop("widgets", None)
     notebook.metadata["kernelspec"] = NotebookNode(KERNELSPEC)
@@ -41,8 +44,7 @@ def strip(notebook: NotebookNode) -> None:
             data = output.get("data", {})
             if len(data) > 1:
                 data.pop(WIDGET_VIEW, None)
-            if "image/png" in data:
-                data.pop("text/html", None)
+            pages.store(data)
         cell.outputs = joined(cell.outputs)
 
 
