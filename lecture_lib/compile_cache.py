@@ -1,16 +1,16 @@
-"""What JAX has compiled is kept for the next run: a notebook that is opened again starts in half the time."""
+"""What JAX has compiled is kept for the next run: a notebook that is opened again starts sooner."""
 
 import hashlib
 import os
 import platform
+import sys
 import tempfile
 import warnings
 from pathlib import Path
 
-import jax
 import platformdirs
 
-_NAME = "jax_compilation_cache_dir"
+_FOLDER, _SECONDS = "JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 
 
 def keep() -> Path | None:
@@ -19,17 +19,25 @@ def keep() -> Path | None:
     None, and nothing is changed, where the reader has decided (by JAX_COMPILATION_CACHE_DIR, which may be
     empty, or by `jax.config`) and where nothing can be written: JAX then compiles anew each time.
     """
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ or jax.config.values[_NAME] is not None:
-        return None
     folder = platformdirs.user_cache_path("lecture-lib") / f"jax-{_processor()}"
+    jax = sys.modules.get("jax")
+    chosen = os.environ.get(_FOLDER, jax and jax.config.values[_FOLDER.lower()])
+    if chosen not in (
+        None,
+        str(folder),
+    ):  # a server that has loaded this hands our own choice on to its kernels
+        return None
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError:
         return None
-    jax.config.update(_NAME, str(folder))
-    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    # JAX reads the environment when it is loaded. It is not loaded for this: JupyterLab's server, which asks
+    # the package for its way to export notebooks, has no use for it.
+    for name, value in ((_FOLDER, str(folder)), (_SECONDS, "0")):
+        value = os.environ.setdefault(name, value)
+        if jax:
+            jax.config.update(name.lower(), float(value) if name == _SECONDS else value)
     # A disk that is full by now, or a program that another notebook is just writing, costs time and no more.
     warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache", UserWarning)
     return folder

@@ -18,7 +18,6 @@ import pytest
 from lecture_lib import compile_cache
 
 ROOT = Path(__file__).resolve().parent.parent
-NAME = "jax_compilation_cache_dir"
 
 on_linux = pytest.mark.skipif(
     sys.platform != "linux", reason="XDG_CACHE_HOME names the user's caches on Linux only"
@@ -74,43 +73,54 @@ def test_a_full_disk_and_what_it_leaves_behind_do_no_harm(tmp_path: Path) -> Non
     assert elsewhere(COMPILE, str(tmp_path))[0] == 41
 
 
+FOLDER, SECONDS = "JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
+
+
 @pytest.fixture
-def untouched() -> Iterator[None]:
-    """JAX's settings are put back; here in the tests they are decided by the environment."""
-    names = (NAME, "jax_persistent_cache_min_compile_time_secs")
-    before = {name: getattr(jax.config, name) for name in names}
+def undecided(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """Nobody has decided anything; afterwards all is as it was. Where the user's cache folder lies."""
+    before = {name: jax.config.values[name.lower()] for name in (FOLDER, SECONDS)}
+    for name in (FOLDER, SECONDS):
+        monkeypatch.setenv(name, "", prepend=None)  # so that what the test sets is taken back, too
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(platformdirs, "user_cache_path", lambda name: tmp_path / name)
+    jax.config.update(FOLDER.lower(), None)
     with warnings.catch_warnings():
-        yield
+        yield tmp_path / "lecture-lib"
     for name, value in before.items():
-        jax.config.update(name, value)
+        jax.config.update(name.lower(), value)
 
 
-@pytest.mark.usefixtures("untouched")
-def test_the_reader_decides(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(platformdirs, "user_cache_path", lambda name: tmp_path / name)
-    jax.config.update(NAME, None)
-    for own in ("", "somewhere"):
-        monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", own)
-        assert compile_cache.keep() is None and jax.config.jax_compilation_cache_dir is None
-    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
-    jax.config.update(NAME, "chosen before")
-    assert compile_cache.keep() is None and jax.config.jax_compilation_cache_dir == "chosen before"
-    jax.config.update(NAME, None)
-    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "7")
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 7.0)
+def kept_in() -> Any:
+    return jax.config.values[FOLDER.lower()]
+
+
+def test_by_default_all_programs_are_kept(undecided: Path) -> None:
     folder = compile_cache.keep()
-    assert folder is not None and jax.config.jax_compilation_cache_dir == str(folder)
-    assert folder.is_dir() and folder.parent == tmp_path / "lecture-lib"
-    assert jax.config.jax_persistent_cache_min_compile_time_secs == 7.0
+    assert folder is not None and folder.is_dir() and folder.parent == undecided
+    assert kept_in() == os.environ[FOLDER] == str(folder)
+    assert jax.config.values[SECONDS.lower()] == 0
+    assert compile_cache.keep() == folder  # as in a kernel whose server has done it
 
 
-@pytest.mark.usefixtures("untouched")
-def test_each_kind_of_processor_has_its_own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(platformdirs, "user_cache_path", lambda name: tmp_path / name)
-    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+def test_the_reader_decides(undecided: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for own in ("", "somewhere"):
+        monkeypatch.setenv(FOLDER, own)
+        assert compile_cache.keep() is None and kept_in() is None
+    monkeypatch.delenv(FOLDER)
+    jax.config.update(FOLDER.lower(), "chosen before")
+    assert compile_cache.keep() is None and kept_in() == "chosen before"
+    jax.config.update(FOLDER.lower(), None)
+    monkeypatch.setenv(SECONDS, "7")
+    assert compile_cache.keep() is not None and jax.config.values[SECONDS.lower()] == 7
+    assert undecided.is_dir()
+
+
+def test_each_kind_of_processor_has_its_own_folder(undecided: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folders = set()
     for flags in ("flags : sse avx2 avx512f", "flags : sse avx2", "flags : sse avx2"):
-        jax.config.update(NAME, None)
+        monkeypatch.delenv(FOLDER, raising=False)
+        jax.config.update(FOLDER.lower(), None)
         monkeypatch.setattr(Path, "read_text", lambda self, flags=flags, **_: f"processor : 0\n{flags}\n")
         folders.add(compile_cache.keep())
-    assert len(folders) == 2
+    assert len(folders) == 2 and {folder and folder.parent for folder in folders} == {undecided}
