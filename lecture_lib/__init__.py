@@ -1,1 +1,5 @@
 """The shared JAX package of *Deep Generative Models by Hand*."""
+
+from lecture_lib import hints
+
+hints.install()

@@ -82,7 +82,8 @@ class Uniform:
         """Log-density of each z, summed over the last axis, in nats; -inf outside."""
         z = _vectors(z)
         inside = (z >= self.low) & (z <= self.high)
-        return jnp.where(inside, -np.log(self.high - self.low), -jnp.inf).sum(axis=-1)
+        outside = jnp.where(jnp.isnan(z), z, -jnp.inf)  # NaN is no place outside
+        return jnp.where(inside, -np.log(self.high - self.low), outside).sum(axis=-1)
 
     def quantile(self, u: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
         """The z below which a share u of one dimension's probability lies; u in (0, 1)."""

@@ -55,7 +55,8 @@ def posterior_moments(
         x: Shape (batch,) or (batch, dim).
         rule: In z; by default the model's.
     """
-    return _moments(model, jnp.asarray(x), model.rule() if rule is None else rule)
+    (x,) = checks.floats(x=x)
+    return _moments(model, x, model.rule() if rule is None else rule)
 
 
 @jax.jit
@@ -91,7 +92,8 @@ def best_gaussian(
         raise ValueError(f"model.latent is {model.latent}; expected 1: the search is for a 1-D z only")
     rule = model.prior.rule(POINTS) if rule is None else rule
     checks.finite("x", x)
-    mean, log_var, value = _best(_log_joint(model, jnp.asarray(x), rule), rule)
+    (x,) = checks.floats(x=x)
+    mean, log_var, value = _best(_log_joint(model, x, rule), rule)
     if not checks.is_traced(value) and not np.isfinite(value).all():
         i = int(np.argmin(np.isfinite(value)))
         raise ValueError(f"rule is too coarse, or its range too short, for the posterior of x[{i}]")

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCES = {path.stem: path for path in sorted((ROOT / "lecture_lib").glob("*.py")) if path.stem != "__init__"}
 
 ORDER = [
-    *("checks", "idx", "moon", "strokes", "quadrature", "priors", "gaussians", "layers", "networks"),
+    *("hints", "checks", "idx", "moon", "strokes", "quadrature", "priors", "gaussians", "layers", "networks"),
     "conditional",
     *("mnist_files", "datasets", "objectives", "bounds", "gradients", "variational", "adversarial", "chunks"),
     *("training", "gan_training", "measures", "pushforward"),
