@@ -46,8 +46,13 @@ def floats(**values: Any) -> list[jax.Array]:
     return [jnp.asarray(value, dtype) for value in values.values()]
 
 
-def real(name: str, value: Any) -> np.ndarray:
-    """`value` as a NumPy array in float64, or TypeError / ValueError unless it holds real numbers."""
+def real(name: str, value: Any) -> Any:
+    """`value` as a NumPy array in float64, or TypeError / ValueError unless it holds real numbers.
+
+    Traced values come back as they are.
+    """
+    if is_traced(value):
+        return value
     try:
         numbers = np.asarray(value)
     except ValueError:

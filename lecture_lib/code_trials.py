@@ -70,6 +70,7 @@ def position_errors(train: Codes, train_angle: Any, test: Codes, test_angle: Any
         Root mean square error in degrees for "cluster", "responsibilities" and "z".
     """
     angle = checks.real("train_angle", train_angle)
+    checks.finite("train_angle", angle)
     found = {}
     for name in Codes._fields:
         seen, asked = getattr(train, name), getattr(test, name)

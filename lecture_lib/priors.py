@@ -45,7 +45,7 @@ class StandardNormal:
 
     def quantile(self, u: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
         """The z below which a share u of one dimension's probability lies; u in (0, 1)."""
-        return stats.norm.ppf(jnp.asarray(u, float))
+        return stats.norm.ppf(jnp.asarray(checks.real("u", u), float))
 
     def sample(self, key: PRNGKeyArray, n: int, *, latent: int = 1) -> Float[Array, "n latent"]:
         """Draw n times."""
@@ -87,7 +87,7 @@ class Uniform:
 
     def quantile(self, u: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
         """The z below which a share u of one dimension's probability lies; u in (0, 1)."""
-        return self.low + (self.high - self.low) * jnp.asarray(u, float)
+        return self.low + (self.high - self.low) * jnp.asarray(checks.real("u", u), float)
 
     def sample(self, key: PRNGKeyArray, n: int, *, latent: int = 1) -> Float[Array, "n latent"]:
         """Draw n times."""

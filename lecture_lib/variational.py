@@ -12,7 +12,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from lecture_lib import checks, gradients
+from lecture_lib import bounds, checks, gradients
 from lecture_lib.gaussians import InfiniteMixture, normal_log_prob
 from lecture_lib.networks import Posterior
 from lecture_lib.quadrature import Rule
@@ -39,6 +39,7 @@ def ascend_q(
             and fro; on the narrow hump of x = 1.5 .05 swings, too.
     """
     checks.positive("rate", rate)
+    x, q = bounds.checked(model, x, q)
     gradient = gradients.exact_gradient(model, x, q)
     return Posterior(q.mean + rate * gradient.mean, q.log_var + rate * gradient.log_var)
 

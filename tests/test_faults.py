@@ -6,6 +6,7 @@ import _thread
 import ast
 import errno
 import json
+import logging
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -35,6 +37,7 @@ from lecture_lib import (
     moon_panels,
     moon_trials,
     problem_trials,
+    quiet,
     style_trials,
     toy_panels,
     toy_trials,
@@ -76,7 +79,7 @@ def test_each_fault_of_the_table_names_tests_that_exist() -> None:
 # --- interruption ---------------------------------------------------------------------------
 
 RNG = np.random.default_rng(0)
-DIGITS = Digits(RNG.uniform(size=(60, 16)).astype(np.float32), (np.arange(60) % 10).astype(np.int32))
+DIGITS = Digits(RNG.uniform(size=(200, 16)).astype(np.float32), (np.arange(200) % 10).astype(np.int32))
 NUMBERS = RNG.normal(size=200).astype(np.float32)
 RECIPE = style_trials.DIGITS._replace(hidden=(8,))
 TWO = jax.random.split(KEY, 2)
@@ -484,6 +487,20 @@ def test_a_notebook_in_a_read_only_checkout(read_only: tuple[Path, list[str]], t
     path = world / "notebooks" / NOTEBOOKS[0].name
     told = faults.end(faults.begin(path, tmp_path, prefix=prefix, **changes))
     assert as_stored(told, path), told["warned"]
+
+
+def test_only_warnings_of_caches_are_passed_over(caplog: pytest.LogCaptureFixture) -> None:
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        quiet.install()
+        warnings.warn("Error writing persistent compilation cache entry for 'jit': full", stacklevel=1)
+        warnings.warn("something else", stacklevel=1)
+    assert [str(w.message) for w in heard] == ["something else"]
+    logger = logging.getLogger("matplotlib")
+    logger.warning("mkdir -p failed for path %s: %s", "home", "read-only")
+    logger.warning("Matplotlib created a temporary cache directory at %s", "/tmp")
+    logger.warning("no such font")
+    assert caplog.messages == ["no such font"]
 
 
 @pytest.mark.proof
