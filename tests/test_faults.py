@@ -270,6 +270,7 @@ def test_an_interrupted_film_is_played_to_its_end_when_asked_again(
     whole = toy_trials.train
     short = {"steps": 200, "every": 50, "chunk": 50}
     monkeypatch.setattr(toy_trials, "train", lambda settings, *, keys: whole(settings, keys=keys, **short))
+    monkeypatch.setattr(toy_panels.toy_films, "film", lambda fitted, _: SimpleNamespace(step=fitted.steps))
     games = toy_panels._Games()
     with monkeypatch.context() as patch:
         patch.setattr(chunks, "_stop_if_diverged", raise_at(2))
