@@ -212,17 +212,18 @@ def checked(model: InfiniteMixture, x: Any, q: Posterior) -> tuple[Array, Poster
         checks.floating(name, value)
         checks.finite(name, value)
     checks.same_shape(**{"q.mean": mean, "q.log_var": log_var})
-    shape = jnp.shape(mean)
+    shape = np.shape(mean)
     if len(shape) != 2 or shape[0] == 0 or shape[1] != model.latent:
         raise ValueError(
             f"q.mean has shape {shape}; expected (batch, {model.latent}), a batch of at least one"
         )
-    dim = jax.eval_shape(model.network, jnp.asarray(mean))[0].shape[1:]
-    if jnp.shape(x) != (shape[0], *dim):
+    x, mean, log_var = checks.floats(**{"x": x, "q.mean": mean, "q.log_var": log_var})
+    dim = jax.eval_shape(model.network, mean)[0].shape[1:]
+    if np.shape(x) != (shape[0], *dim):
         raise ValueError(
-            f"x has shape {jnp.shape(x)}; expected {(shape[0], *dim)}, to fit q and the network of the model"
+            f"x has shape {np.shape(x)}; expected {(shape[0], *dim)}, to fit q and the network of the model"
         )
-    return jnp.asarray(x), Posterior(jnp.asarray(mean), jnp.asarray(log_var))
+    return x, Posterior(mean, log_var)
 
 
 def _eps_rule(model: InfiniteMixture, rule: Rule | None) -> Rule:

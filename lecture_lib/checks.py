@@ -28,6 +28,41 @@ def floating(name: str, value: Any) -> None:
         )
 
 
+def floats(**values: Any) -> list[jax.Array]:
+    """The named values as JAX arrays of one floating dtype, float32 at least, or TypeError.
+
+    Half precision is lifted: a sum over the pixels of a picture overflows in float16, and exp of a
+    log-variance above 11 does.
+    """
+    for name, value in values.items():
+        if not isinstance(value, (int, float)):
+            floating(name, value)
+    # jnp.result_type takes no lists
+    dtype = jnp.result_type(
+        float, *(np.asarray(v) if isinstance(v, (list, tuple)) else v for v in values.values())
+    )
+    if dtype in (jnp.float16, jnp.bfloat16):
+        dtype = jnp.dtype(jnp.float32)
+    return [jnp.asarray(value, dtype) for value in values.values()]
+
+
+def real(name: str, value: Any) -> Any:
+    """`value` as a NumPy array in float64, or TypeError / ValueError unless it holds real numbers.
+
+    Traced values come back as they are.
+    """
+    if is_traced(value):
+        return value
+    try:
+        numbers = np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{name} has rows of different lengths; expected an array") from None
+    kinds = (jnp.floating, jnp.integer, jnp.bool_)
+    if not any(jnp.issubdtype(numbers.dtype, kind) for kind in kinds):
+        raise TypeError(f"{name} has dtype {numbers.dtype}; expected real numbers")
+    return numbers.astype(np.float64, copy=False)
+
+
 def finite(name: str, value: Any) -> None:
     """Raise ValueError if `value` holds NaN or infinity (not looked at while traced)."""
     if is_traced(value):

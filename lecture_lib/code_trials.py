@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KNeighborsRegressor
 
-from lecture_lib import measures
+from lecture_lib import checks, measures
 from lecture_lib.gaussians import InfiniteMixture, Mixture
 
 
@@ -21,7 +21,12 @@ def arc_clusters(x: Float[Array, "n 2"], components: int, *, seed: int = 0) -> M
         components: How many Gaussians.
         seed: Of scikit-learn's start.
     """
-    found = GaussianMixture(components, random_state=seed, n_init=3).fit(np.asarray(x, np.float64))
+    checks.floating("x", x)
+    checks.finite("x", x)
+    checks.last_axis("x", x, 2)
+    found = GaussianMixture(checks.whole("components", components, low=1), random_state=seed, n_init=3).fit(
+        np.asarray(x, np.float64)
+    )
     order = np.argsort(_along(found.means_))
     return Mixture(found.weights_[order], found.means_[order], found.covariances_[order])
 
@@ -64,13 +69,15 @@ def position_errors(train: Codes, train_angle: Any, test: Codes, test_angle: Any
     Returns:
         Root mean square error in degrees for "cluster", "responsibilities" and "z".
     """
+    angle = checks.real("train_angle", train_angle)
+    checks.finite("train_angle", angle)
     found = {}
     for name in Codes._fields:
         seen, asked = getattr(train, name), getattr(test, name)
         if name == "cluster":
-            means = (seen * np.asarray(train_angle)[:, None]).sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
+            means = (seen * angle[:, None]).sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
             guess = asked @ means
         else:
-            guess = KNeighborsRegressor(10).fit(seen, np.asarray(train_angle)).predict(asked)
-        found[name] = float(measures.rms(guess, np.asarray(test_angle)))
+            guess = KNeighborsRegressor(10).fit(seen, angle).predict(asked)
+        found[name] = float(measures.rms(guess, checks.real("test_angle", test_angle)))
     return found

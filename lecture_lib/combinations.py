@@ -42,7 +42,7 @@ def explained_energy(x: Any, combination: Any) -> np.ndarray:
     Raises:
         ValueError: The shapes differ, a value is not finite, or x is black all over.
     """
-    x, combination = np.asarray(x, np.float64), np.asarray(combination, np.float64)
+    x, combination = checks.real("x", x), checks.real("combination", combination)
     checks.same_shape(x=x, combination=combination)
     for name, value in (("x", x), ("combination", combination)):
         checks.finite(name, value)
@@ -103,7 +103,7 @@ def best_pairs(database: Any, pictures: Any) -> list[Combination]:
     Raises:
         ValueError: As for `pursue`; or no picture of the database has any light where one of `pictures` has.
     """
-    pictures = np.asarray(pictures, np.float64)
+    pictures = checks.real("pictures", pictures)
     found: list[Combination] = []
     if not len(pictures):
         return found
@@ -147,14 +147,14 @@ def curve(database: Any, pictures: Any, ks: tuple[int, ...]) -> Float[np.ndarray
         raise ValueError("ks is empty; expected at least one size")
     sizes = [checks.whole("ks", k, low=1) for k in ks]
     rows = []
-    for x in np.asarray(pictures, np.float64):
+    for x in checks.real("pictures", pictures):
         path = [0.0, *(c.explained for c in pursue(database, x, max(sizes)))]
         rows.append([path[min(k, len(path) - 1)] for k in sizes])
     return np.array(rows).reshape(-1, len(sizes))
 
 
 def _checked(database: Any, x: Any) -> tuple[np.ndarray, np.ndarray]:
-    database, x = np.asarray(database, np.float64), np.asarray(x, np.float64)
+    database, x = checks.real("database", database), checks.real("x", x)
     if database.ndim != 2 or not len(database):
         raise ValueError(f"database has shape {database.shape}; expected (n, pixels), at least one picture")
     if x.shape != database.shape[1:]:

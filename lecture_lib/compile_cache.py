@@ -5,7 +5,6 @@ import os
 import platform
 import sys
 import tempfile
-import warnings
 from pathlib import Path
 
 import platformdirs
@@ -38,8 +37,6 @@ def keep() -> Path | None:
         value = os.environ.setdefault(name, value)
         if jax:
             jax.config.update(name.lower(), float(value) if name == _SECONDS else value)
-    # A disk that is full by now, or a program that another notebook is just writing, costs time and no more.
-    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache", UserWarning)
     return folder
 
 

@@ -68,7 +68,7 @@ def linear_posterior(
 ) -> Posterior:
     """P(z|x) of the linear model in closed form: precision 1 + slope^2 / noise_sd^2."""
     checks.positive("noise_sd", noise_sd)
-    x, a = jnp.asarray(x, float)[:, None], jnp.asarray(slope, float)
+    x, a = jnp.asarray(checks.real("x", x), float)[:, None], jnp.asarray(slope, float)
     precision = 1 + a**2 / noise_sd**2
     mean = a * (x - intercept) / noise_sd**2 / precision
     return Posterior(mean, jnp.full_like(x, -jnp.log(precision)))
@@ -133,7 +133,7 @@ def warning(slopes: Float[ArrayLike, " n"]) -> Levels:
     P(x|z) = N(a z, .5^2), x = 2, and q = N(2, .5^2) whatever a is. Raising L_b through P(x|z) alone takes a
     from 1.936 to .941: L_b rises from -11.43 to -3.01, while log P(x) *falls* from -2.11 to -2.74.
     """
-    a = jnp.asarray(slopes, float)
+    a = jnp.asarray(checks.real("slopes", slopes), float)
     q = warning_q()
     mean, var, noise = q.mean[0, 0], jnp.exp(q.log_var[0, 0]), NOISE_SD**2
     residual = (WARNING_X - a * mean) ** 2 + a**2 * var  # E_q[(x - a z)^2]

@@ -109,7 +109,10 @@ def nearest(x: Float[Any, "n pixels"], data: Float[Any, "m pixels"]) -> tuple[np
     """
     if not len(data):
         raise ValueError("data is empty; expected at least one picture")
-    apart = distance.cdist(np.asarray(x, np.float64), np.asarray(data, np.float64))
+    pictures = {"x": checks.real("x", x), "data": checks.real("data", data)}
+    for name, value in pictures.items():
+        checks.finite(name, value)
+    apart = distance.cdist(*pictures.values())
     return apart.argmin(axis=1), apart.min(axis=1)
 
 

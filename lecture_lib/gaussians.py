@@ -42,7 +42,7 @@ def normal_log_prob(
     Raises:
         TypeError: An argument does not hold floating-point numbers.
     """
-    x, mean, log_var = _floats(x=x, mean=mean, log_var=log_var)
+    x, mean, log_var = checks.floats(x=x, mean=mean, log_var=log_var)
     return -0.5 * (LOG_2PI + log_var + (x - mean) ** 2 * jnp.exp(-log_var))
 
 
@@ -115,26 +115,13 @@ def reparameterise(
         TypeError: An argument does not hold floating-point numbers.
         ValueError: The shapes differ.
     """
-    mean, log_var = _floats(mean=mean, log_var=log_var)
+    mean, log_var = checks.floats(mean=mean, log_var=log_var)
     checks.same_shape(mean=mean, log_var=log_var)
     return mean + jnp.exp(log_var / 2) * jax.random.normal(key, mean.shape, mean.dtype)
 
 
-def _floats(**values: Any) -> list[Array]:
-    for name, value in values.items():
-        if not isinstance(value, (int, float)):
-            checks.floating(name, value)
-    # jnp.result_type takes no lists
-    dtype = jnp.result_type(
-        float, *(np.asarray(v) if isinstance(v, (list, tuple)) else v for v in values.values())
-    )
-    if dtype in (jnp.float16, jnp.bfloat16):  # exp of a log-variance above 11 is infinite in float16
-        dtype = jnp.dtype(jnp.float32)
-    return [jnp.asarray(value, dtype) for value in values.values()]
-
-
 def _vectors(**values: Any) -> list[Array]:
-    arrays = _floats(**values)
+    arrays = checks.floats(**values)
     checks.same_shape(**values)
     if arrays[0].ndim == 0:
         raise ValueError(f"{next(iter(values))} is a single number; expected shape (..., latent)")
@@ -177,7 +164,7 @@ class Mixture:
         means: Float[ArrayLike, "components *dim"],
         covariances: Float[ArrayLike, "components *dim_dim"],
     ):
-        arrays = _floats(weights=weights, means=means, covariances=covariances)
+        arrays = checks.floats(weights=weights, means=means, covariances=covariances)
         _check_mixture(*arrays)
         self._set(arrays)
 
@@ -214,7 +201,7 @@ class Mixture:
         """
         if self.means.ndim != 1:
             raise ValueError(f"means has shape {self.means.shape}; cdf is for a mixture of numbers only")
-        (x,) = _floats(x=x)
+        (x,) = checks.floats(x=x)
         return jnp.sum(self.weights * ndtr((x[..., None] - self.means) / jnp.sqrt(self.covariances)), axis=-1)
 
     def sample(self, key: PRNGKeyArray, n: int) -> Drawn:
@@ -235,7 +222,7 @@ class Mixture:
 
     def log_joint(self, x: Float[ArrayLike, "*batch_dim"]) -> Float[Array, "*batch components"]:
         """Log of P(m) P(x|m) for each component, in nats; x as for `log_prob`."""
-        (x,) = _floats(x=x)
+        (x,) = checks.floats(x=x)
         log_weights = jnp.log(self.weights)
         if self.means.ndim == 1:
             return log_weights + normal_log_prob(x[..., None], self.means, jnp.log(self.covariances))
@@ -331,7 +318,7 @@ class PPCA(NamedTuple):
         """
         checks.floating("x", x)
         checks.finite("x", x)
-        (x,) = _floats(x=x)
+        (x,) = checks.floats(x=x)
         if x.ndim != 2 or len(x) < 2:
             raise ValueError(f"x has shape {x.shape}; expected (n, dim), at least 2 examples")
         latent = checks.whole("latent", latent, low=1, high=x.shape[1] - 1)
@@ -344,7 +331,7 @@ class PPCA(NamedTuple):
 
     def log_prob(self, x: Float[ArrayLike, "*batch dim"]) -> Float[Array, "*batch"]:
         """Log-density log P(x), in nats; x has shape (..., dim)."""
-        (x,) = _floats(x=x)
+        (x,) = checks.floats(x=x)
         checks.last_axis("x", x, len(self.mean))
         along = (x - self.mean) @ self.directions.T
         inside = normal_log_prob(along, 0.0, jnp.log(self.variances)).sum(axis=-1)
@@ -415,7 +402,7 @@ class InfiniteMixture(nnx.Module):
         Raises:
             ValueError: x are vectors.
         """
-        (x,) = _floats(x=x)
+        (x,) = checks.floats(x=x)
         z, log_weights = self.rule() if rule is None else rule
         mean, log_var = self.network(z)
         if mean.ndim != 1:
@@ -438,7 +425,7 @@ class InfiniteMixture(nnx.Module):
         self, x: Float[ArrayLike, "*batch_dim"], z: Float[ArrayLike, "n latent"]
     ) -> Float[Array, "*batch n"]:
         """Log of P(x|z) for each x and each z, in nats; shapes as for `log_joint`."""
-        x, z = _floats(x=x, z=z)
+        x, z = checks.floats(x=x, z=z)
         checks.last_axis("z", z, self.latent)
         mean, log_var = self.network(z)
         if mean.ndim == 1:

@@ -121,7 +121,8 @@ def infinite_panel(runs: Mapping[tuple[str, str], Run], *, start: tuple[str, str
     steps = {run.steps for run in runs.values()}
     if len(steps) != 1 or any((c, p) not in runs for c in curves for p in priors):
         raise ValueError(
-            f"runs has {list(runs)}; expected every curve with every prior, with snapshots at the same steps"
+            f"runs has {list(runs)}; expected every curve with every prior, with snapshots at the same steps "
+            "(a training that was interrupted has fewer: run its cell again)"
         )
     if not set(curves) <= set(CURVES):
         raise ValueError(f"runs has curves {curves}; expected some of {list(CURVES)}")

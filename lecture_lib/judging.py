@@ -4,7 +4,7 @@ A judge is a function from flat pictures to numbers in nats; more is better.
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -70,6 +70,7 @@ def elbo_judge(model: VAE, *, key: PRNGKeyArray, draws: int = DRAWS) -> Judge:
 
 def ppca_judge(seen: Digits, latent: int = LATENT) -> Judge:
     """The log-density of probabilistic PCA: the VAE whose decoder is a matrix, and no bound."""
+    _check_seen(seen)
     model = PPCA.fit(jnp.asarray(seen.x, jnp.float32), latent)
     log_prob = jax.jit(model.log_prob)
     return lambda x: np.asarray(log_prob(jnp.asarray(x, jnp.float32)), np.float64)
@@ -87,6 +88,7 @@ def kernel_density(seen: Digits, bandwidth: float | None = None) -> KernelDensit
             `BANDWIDTHS` under which five fifths of the data, each left out in turn, are most likely. The
             fifths are in the order of the file, so that what is left out is by other hands.
     """
+    _check_seen(seen)
     plain = KernelDensity(leaf_size=len(seen.x))
     if bandwidth is not None:
         checks.positive("bandwidth", bandwidth)
@@ -100,15 +102,62 @@ def classifier(seen: Digits) -> CalibratedClassifierCV:
     Its scores become probabilities by one temperature, fitted by cross-validation (Guo et al. 2017). They are
     margins, one class against the rest: `SVC` itself hands out votes, which give every picture, noise too,
     nearly the same probability.
+
+    Args:
+        seen: The training pictures, of two classes at least, with five pictures of each at least.
+
+    Raises:
+        TypeError, ValueError: They do not fit; the message says what does not.
     """
+    _check_seen(seen)
+    classes, count = np.unique(seen.labels, return_counts=True)
+    if len(classes) < 2 or count.min() < _PARTS:
+        told = dict(zip(classes.tolist(), count.tolist(), strict=True))
+        raise ValueError(f"seen has {told} pictures by class; expected two classes and {_PARTS} of each")
     machine = make_pipeline(PCA(min(40, seen.x.shape[1]), random_state=0), OneVsRestClassifier(SVC(C=10)))
     return CalibratedClassifierCV(machine, ensemble=False, method="temperature").fit(seen.x, seen.labels)
 
 
 def class_judge(machine: CalibratedClassifierCV, label: int) -> Judge:
-    """The logarithm of a classifier's probability of a class."""
-    column = list(machine.classes_).index(label)
-    return lambda x: np.log(machine.predict_proba(x)[:, column])
+    """The logarithm of a classifier's probability of a class.
+
+    Args:
+        machine: Of `classifier`.
+        label: One of its classes.
+
+    Raises:
+        ValueError: It knows no such class.
+    """
+    classes = machine.classes_.tolist()
+    if label not in classes:
+        raise ValueError(f"label is {label!r}; expected one of {classes}")
+
+    def judge(x: Float[np.ndarray, "n pixels"]) -> Float[np.ndarray, " n"]:
+        pictures = _checked("x", x)
+        checks.last_axis("x", pictures, machine.n_features_in_)
+        return np.log(machine.predict_proba(pictures)[:, classes.index(label)])
+
+    return judge
+
+
+_PARTS = 5
+"""Of the cross-validation that fits the temperature."""
+
+
+def _checked(name: str, x: Any) -> Float[np.ndarray, "n pixels"]:
+    """Give pictures as an array, or raise TypeError or ValueError unless they are flat and finite."""
+    checks.floating(name, x)
+    pictures = np.asarray(x)
+    if pictures.ndim != 2 or not len(pictures):
+        raise ValueError(f"{name} has shape {pictures.shape}; expected (n, pixels), at least one picture")
+    checks.finite(name, pictures)
+    return pictures.astype(np.promote_types(pictures.dtype, np.float32), copy=False)
+
+
+def _check_seen(seen: Digits) -> None:
+    x, labels = _checked("seen.x", seen.x), np.shape(seen.labels)
+    if labels != x.shape[:1]:
+        raise ValueError(f"seen.labels has shape {labels}; expected {x.shape[:1]}, one for each picture")
 
 
 TIE = 1e-6
@@ -163,6 +212,7 @@ def prefers(first: Float[np.ndarray, " n"], second: Float[np.ndarray, " n"]) -> 
     Raises:
         ValueError: The shapes differ, there is no picture, or an opinion is not finite.
     """
+    first, second = checks.real("first", first), checks.real("second", second)
     checks.same_shape(first=first, second=second)
     for name, value in (("first", first), ("second", second)):
         checks.finite(name, value)
@@ -188,6 +238,11 @@ def maps(judges: Mapping[str, Judge], picture: Float[np.ndarray, "height width"]
         For each judge the change of its opinion when that pixel is set to full ink, in the shape of the
         picture; NaN where there is ink.
     """
+    picture = np.asarray(picture)
+    checks.floating("picture", picture)
+    if picture.ndim != 2:
+        raise ValueError(f"picture has shape {picture.shape}; expected (height, width)")
+    checks.finite("picture", picture)
     blank = np.argwhere(picture == 0)
     changed = np.repeat(picture[None], picture.size + 1, axis=0)  # one shape for every picture: compiled once
     for k, (row, column) in enumerate(blank):

@@ -41,7 +41,7 @@ def nearest_moon(images: Any, *, step: int = 1) -> NearestMoon:
     Raises:
         ValueError: The shape is not that of square pictures, or a value is not finite.
     """
-    images = np.asarray(images, np.float64)
+    images = checks.real("images", images)
     size = round(images.shape[-1] ** 0.5) if images.ndim == 2 else 0
     if images.ndim != 2 or size < 8 or size**2 != images.shape[1]:
         raise ValueError(f"images has shape {images.shape}; expected (n, size * size) with size at least 8")
@@ -53,8 +53,8 @@ def nearest_moon(images: Any, *, step: int = 1) -> NearestMoon:
 
 
 def rms(a: Any, b: Any) -> np.ndarray:
-    """Root mean square difference over the last axis."""
-    return np.sqrt(np.mean((np.asarray(a) - np.asarray(b)) ** 2, axis=-1))
+    """Root mean square difference over the last axis, in float64."""
+    return np.sqrt(np.mean((checks.real("a", a) - checks.real("b", b)) ** 2, axis=-1))
 
 
 def in_order(codes: Any) -> np.ndarray:
@@ -63,7 +63,7 @@ def in_order(codes: Any) -> np.ndarray:
     Raises:
         ValueError: There are fewer than two codes, or one is not finite.
     """
-    codes = np.asarray(codes)
+    codes = checks.real("codes", codes)
     if codes.ndim == 0 or codes.shape[-1] < 2:
         raise ValueError(f"codes has shape {codes.shape}; expected (..., n) with n at least 2")
     checks.finite("codes", codes)
@@ -143,8 +143,9 @@ def jensen_shannon(log_p: Any, log_q: Any, log_weights: Any) -> float:
     # log of the mixture over p is log(1 + q / p) - log 2: no density is divided by one that underflows
     some_p, some_q = log_p != -np.inf, log_q != -np.inf
     gap = np.where(some_p & some_q, log_q - np.where(some_p, log_p, 0), 0)
-    of_p = np.where(some_q, np.logaddexp(0, gap), 0) - math.log(2)
-    of_q = np.where(some_p, np.logaddexp(0, -gap), 0) - math.log(2)
+    with np.errstate(invalid="ignore"):  # NaN comes out as NaN
+        of_p = np.where(some_q, np.logaddexp(0, gap), 0) - math.log(2)
+        of_q = np.where(some_p, np.logaddexp(0, -gap), 0) - math.log(2)
     told = np.exp(log_p + log_weights) * of_p + np.exp(log_q + log_weights) * of_q
     return float(-np.sum(told) / 2)
 
@@ -160,7 +161,7 @@ def optimal_discriminator(p_data: Any, p_g: Any) -> np.ndarray:
     Raises:
         ValueError: The shapes differ, or a density is below 0 or not finite.
     """
-    p_data, p_g = np.asarray(p_data, np.float64), np.asarray(p_g, np.float64)
+    p_data, p_g = checks.real("p_data", p_data), checks.real("p_g", p_g)
     checks.same_shape(p_data=p_data, p_g=p_g)
     checks.at_least_zero("p_data", p_data)
     checks.at_least_zero("p_g", p_g)
@@ -186,7 +187,7 @@ def wasserstein_1d(a: Any, b: Any, *, edges: Any = None) -> float:
         return float(stats.wasserstein_distance(_draws("a", a), _draws("b", b)))
     if edges is None:
         raise ValueError("edges is None; expected where to compare the cumulative distributions")
-    edges = np.asarray(edges, np.float64)
+    edges = checks.real("edges", edges)
     checks.finite("edges", edges)
     if edges.ndim != 1 or len(edges) < 2 or not (np.diff(edges) > 0).all():
         raise ValueError(f"edges has shape {edges.shape}; expected at least two rising numbers")
@@ -202,7 +203,7 @@ def _share(name: str, draws: Any, edges: np.ndarray) -> np.ndarray:
 
 
 def _draws(name: str, draws: Any) -> np.ndarray:
-    array = np.asarray(draws, np.float64)
+    array = checks.real(name, draws)
     if array.ndim != 1 or not array.size:
         raise ValueError(f"{name} has shape {array.shape}; expected draws of shape (n,), n at least 1")
     checks.finite(name, array)
@@ -210,9 +211,10 @@ def _draws(name: str, draws: Any) -> np.ndarray:
 
 
 def _at_nodes(*values: Any) -> list[np.ndarray]:
-    log_p, log_q, log_weights = arrays = [np.asarray(value, np.float64) for value in values]
-    checks.same_shape(log_p=log_p, log_q=log_q, log_weights=log_weights)
-    return arrays
+    named = dict(zip(("log_p", "log_q", "log_weights"), values, strict=True))
+    arrays = {name: checks.real(name, value) for name, value in named.items()}
+    checks.same_shape(**arrays)
+    return list(arrays.values())
 
 
 def slant(images: Any) -> np.ndarray:
@@ -343,7 +345,8 @@ def _centred(labels: Any, **values: Any) -> list[np.ndarray]:
     count = np.bincount(which)
     found = []
     for name, value in values.items():
-        value = np.asarray(value, np.float64)
+        value = checks.real(name, value)
+        checks.finite(name, value)
         left = value - (np.bincount(which, value) / count)[which]
         if np.sqrt(np.sum(left**2)) <= 1e-12 * max(1.0, float(np.abs(value).max())):
             raise ValueError(f"{name} is constant within each class; nothing goes with it")
@@ -353,7 +356,7 @@ def _centred(labels: Any, **values: Any) -> list[np.ndarray]:
 
 def checked_pictures(images: Any) -> np.ndarray:
     """Give images of shape (..., height, width) in float64; ValueError unless finite and at least 0."""
-    pictures = np.asarray(images, np.float64)
+    pictures = checks.real("images", images)
     if pictures.ndim < 2 or min(pictures.shape[-2:]) < 2:
         raise ValueError(f"images has shape {pictures.shape}; expected (..., height, width)")
     checks.finite("images", pictures)
@@ -375,7 +378,7 @@ def inception_score(probabilities: Any) -> float:
     Raises:
         ValueError: The shape differs, a number is below 0, or a row does not sum to 1 within 1e-4.
     """
-    p = np.asarray(probabilities, np.float64)
+    p = checks.real("probabilities", probabilities)
     if p.ndim != 2 or not p.size:
         raise ValueError(f"probabilities has shape {p.shape}; expected (samples, classes), both at least 1")
     checks.finite("probabilities", p)

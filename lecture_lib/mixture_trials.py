@@ -90,7 +90,6 @@ def starts(x: Any, masses: Any, most: int = MOST) -> tuple[np.ndarray, np.ndarra
     return weights, means, variances
 
 
-@partial(jax.jit, static_argnames="rounds")
 def em(
     x: Float[Array, " n"],
     masses: Float[Array, " n"],
@@ -110,7 +109,19 @@ def em(
 
     Returns:
         The new weights, means and variances; no standard deviation falls below LEAST_SD.
+
+    Raises:
+        TypeError, ValueError: An argument does not hold finite floating-point numbers.
     """
+    values = {"x": x, "masses": masses, "weights": weights, "means": means, "variances": variances}
+    for name, value in values.items():
+        checks.floating(name, value)
+        checks.finite(name, value)
+    return _em(*checks.floats(**values), rounds=rounds)
+
+
+@partial(jax.jit, static_argnames="rounds")
+def _em(x: Array, masses: Array, *start: Array, rounds: int) -> tuple[Array, Array, Array]:
 
     def one_round(_: Any, now: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         weights, means, variances = now
@@ -127,7 +138,7 @@ def em(
             jnp.where(alive, jnp.maximum(spread, LEAST_SD**2), variances),
         )
 
-    return jax.lax.fori_loop(0, rounds, one_round, (weights, means, variances))
+    return jax.lax.fori_loop(0, rounds, one_round, start)
 
 
 @jax.jit
@@ -213,7 +224,7 @@ def train(
         progress: Label of the progress bar; None shows none.
 
     Returns:
-        The model after every EVERY steps.
+        The model after every EVERY steps, as far as training came.
 
     Raises:
         ValueError: The shape of the data does not fit dim.
@@ -224,11 +235,10 @@ def train(
     key_weights, key_training = jax.random.split(key)
     network = GaussianDecoder(1, dim, HIDDEN, log_var=log_var, rngs=nnx.Rngs(key_weights))
     model = InfiniteMixture(network, prior)
-    done, models = [0], [model]
+    kept = [(0, model)]
 
     def keep(now: training.Progress[InfiniteMixture]) -> None:
-        done.append(now.step)
-        models.append(now.model())
+        kept.append((now.step, now.model()))  # whole or, after an interruption, not at all
 
     training.fit(
         model,
@@ -241,7 +251,7 @@ def train(
         on_chunk=keep,
         progress=progress,
     )
-    return Run(tuple(done), tuple(models))
+    return Run(*zip(*kept, strict=True))
 
 
 def convergence(model: InfiniteMixture, ks: Sequence[int], *, key: PRNGKeyArray) -> dict[str, np.ndarray]:
@@ -293,6 +303,7 @@ def convergence(model: InfiniteMixture, ks: Sequence[int], *, key: PRNGKeyArray)
 
 def held_out(models: Mapping[str, Mixture | InfiniteMixture], x: Float[Array, "n *dim"]) -> dict[str, float]:
     """Mean log-likelihood of fresh draws under each model, in nats for each draw."""
+    (x,) = checks.floats(x=x)
     return {name: float(_log_prob(model, x).mean()) for name, model in models.items()}
 
 

@@ -187,6 +187,8 @@ def _fetch(folder: Path, file: Original) -> None:
         except (RequestException, ValueError) as error:  # ValueError: pooch's word for a wrong checksum
             failures.append(f"from {mirror} ({_reason(error)})")
             continue
+        except OSError as error:  # a write that fails does not say to which file
+            raise OSError(error.errno, error.strerror or str(error), str(folder / name)) from error
         (folder / name).chmod(0o644)  # it was a temporary file, which only its owner may read
         return
     raise ConnectionError(

@@ -118,7 +118,7 @@ def render_many(
     Raises:
         ValueError: `phase_angles` is empty, not one-dimensional, or not finite.
     """
-    angles = np.asarray(phase_angles, np.float32)
+    angles = checks.real("phase_angles", phase_angles).astype(np.float32)
     if angles.ndim != 1 or not len(angles):
         raise ValueError(f"phase_angles has shape {angles.shape}; expected (n,) with n at least 1")
     checks.finite("phase_angles", angles)
@@ -128,6 +128,6 @@ def render_many(
 
 def _number(name: str, value: Any) -> float:
     try:
-        return float(value)
+        return float(checks.real(name, value))
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} is {value!r}; expected a number of degrees") from error

@@ -136,6 +136,9 @@ def retrain(noise_sd: float, kl_weight: float, steepness: float, seed: int) -> R
         kl_weight: Weight beta of the KL term; 1 is the VAE, 0 drops the constraint.
         steepness: Of the decoder at the start; see `networks.Decoder`.
         seed: Of the weights and of the training.
+
+    Raises:
+        RuntimeError: The training was interrupted; the panel says so.
     """
     x = moon_trials.moons(moon_trials.FIVE_PHASES)
     fitted = moon_trials.train(
@@ -146,6 +149,10 @@ def retrain(noise_sd: float, kl_weight: float, steepness: float, seed: int) -> R
         noise_sd=noise_sd,
         hyper={"beta": kl_weight},
     )
+    if fitted.interrupted:
+        raise RuntimeError(
+            "the training was interrupted, and a half-trained VAE is not judged; move a slider"
+        )
     codes = moon_trials.codes_of(fitted.model, x)
     low, high = code_line(codes)
     grid = np.linspace(low, high, 14, dtype=np.float32)[:-1] + (high - low) / 26

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
@@ -50,7 +51,7 @@ def gaussian_log_likelihood(
         ValueError: x and mean differ in shape, or log_var is neither one number nor of that shape.
     """
     checks.same_shape(x=x, mean=mean)
-    if jnp.ndim(log_var):
+    if np.ndim(log_var):
         checks.same_shape(x=x, log_var=log_var)
     return gaussians.normal_log_prob(x, mean, log_var).sum(axis=-1)
 
@@ -77,7 +78,7 @@ def bernoulli_log_likelihood(
     checks.same_shape(x=x, logits=logits)
     if not checks.is_traced(x) and bool(jnp.any((jnp.asarray(x) < 0) | (jnp.asarray(x) > 1))):
         raise ValueError("x has values outside [0, 1]; a Bernoulli likelihood needs pixels in [0, 1]")
-    x, logits = jnp.asarray(x), jnp.asarray(logits)
+    x, logits = checks.floats(x=x, logits=logits)
     return jnp.sum(x * jax.nn.log_sigmoid(logits) + (1 - x) * jax.nn.log_sigmoid(-logits), axis=-1)
 
 
@@ -205,8 +206,8 @@ def cross_entropy(real: Float[ArrayLike, " batch"], fake: Float[ArrayLike, " bat
         real: Logits of real x, shape (batch,).
         fake: Logits of generated x, shape (batch,).
     """
-    _logits(real=real, fake=fake)
-    return jnp.mean(jax.nn.softplus(-jnp.asarray(real))) + jnp.mean(jax.nn.softplus(jnp.asarray(fake)))
+    real, fake = _logits(real=real, fake=fake)
+    return jnp.mean(jax.nn.softplus(-real)) + jnp.mean(jax.nn.softplus(fake))
 
 
 def non_saturating(fake: Float[ArrayLike, " batch"]) -> Float[Array, ""]:
@@ -217,8 +218,8 @@ def non_saturating(fake: Float[ArrayLike, " batch"]) -> Float[Array, ""]:
     Args:
         fake: Logits of generated x, shape (batch,).
     """
-    _logits(fake=fake)
-    return jnp.mean(jax.nn.softplus(-jnp.asarray(fake)))
+    (fake,) = _logits(fake=fake)
+    return jnp.mean(jax.nn.softplus(-fake))
 
 
 def minimax(fake: Float[ArrayLike, " batch"]) -> Float[Array, ""]:
@@ -229,8 +230,8 @@ def minimax(fake: Float[ArrayLike, " batch"]) -> Float[Array, ""]:
     Args:
         fake: Logits of generated x, shape (batch,).
     """
-    _logits(fake=fake)
-    return -jnp.mean(jax.nn.softplus(jnp.asarray(fake)))
+    (fake,) = _logits(fake=fake)
+    return -jnp.mean(jax.nn.softplus(fake))
 
 
 def least_squares_discriminator(
@@ -244,8 +245,8 @@ def least_squares_discriminator(
         real: Scores of real x, shape (batch,).
         fake: Scores of generated x, shape (batch,).
     """
-    _logits(real=real, fake=fake)
-    return (jnp.mean((jnp.asarray(real) - 1) ** 2) + jnp.mean(jnp.asarray(fake) ** 2)) / 2
+    real, fake = _logits(real=real, fake=fake)
+    return (jnp.mean((real - 1) ** 2) + jnp.mean(fake**2)) / 2
 
 
 def least_squares_generator(fake: Float[ArrayLike, " batch"]) -> Float[Array, ""]:
@@ -254,16 +255,17 @@ def least_squares_generator(fake: Float[ArrayLike, " batch"]) -> Float[Array, ""
     Args:
         fake: Scores of generated x, shape (batch,); see `least_squares_discriminator`.
     """
-    _logits(fake=fake)
-    return jnp.mean((jnp.asarray(fake) - 1) ** 2) / 2
+    (fake,) = _logits(fake=fake)
+    return jnp.mean((fake - 1) ** 2) / 2
 
 
-def _logits(**logits: Float[ArrayLike, " batch"]) -> None:
+def _logits(**logits: Float[ArrayLike, " batch"]) -> list[Array]:
     for name, value in logits.items():
         checks.floating(name, value)
         checks.finite(name, value)
-        if not jnp.size(value):
+        if not np.size(value):
             raise ValueError(f"{name} is empty; expected at least one logit")
+    return checks.floats(**logits)
 
 
 def r1_penalty(discriminator: Discriminator, x: Float[Array, "batch pixels"]) -> Float[Array, ""]:

@@ -45,7 +45,7 @@ class StandardNormal:
 
     def quantile(self, u: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
         """The z below which a share u of one dimension's probability lies; u in (0, 1)."""
-        return stats.norm.ppf(jnp.asarray(u, float))
+        return stats.norm.ppf(jnp.asarray(checks.real("u", u), float))
 
     def sample(self, key: PRNGKeyArray, n: int, *, latent: int = 1) -> Float[Array, "n latent"]:
         """Draw n times."""
@@ -82,11 +82,12 @@ class Uniform:
         """Log-density of each z, summed over the last axis, in nats; -inf outside."""
         z = _vectors(z)
         inside = (z >= self.low) & (z <= self.high)
-        return jnp.where(inside, -np.log(self.high - self.low), -jnp.inf).sum(axis=-1)
+        outside = jnp.where(jnp.isnan(z), z, -jnp.inf)  # NaN is no place outside
+        return jnp.where(inside, -np.log(self.high - self.low), outside).sum(axis=-1)
 
     def quantile(self, u: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
         """The z below which a share u of one dimension's probability lies; u in (0, 1)."""
-        return self.low + (self.high - self.low) * jnp.asarray(u, float)
+        return self.low + (self.high - self.low) * jnp.asarray(checks.real("u", u), float)
 
     def sample(self, key: PRNGKeyArray, n: int, *, latent: int = 1) -> Float[Array, "n latent"]:
         """Draw n times."""

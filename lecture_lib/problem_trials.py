@@ -87,6 +87,7 @@ def tail_end(picture: Float[np.ndarray, "height width"]) -> tuple[int, int]:
     Raises:
         ValueError: No pixel is as bright as that.
     """
+    picture = checks.real("picture", picture)
     inked = (picture >= INK).any(axis=1)
     if not inked.any():
         raise ValueError(f"picture has no pixel of {INK} or more, so no tail")
@@ -107,6 +108,7 @@ def tail_pixel(picture: Float[np.ndarray, "height width"]) -> tuple[int, int]:
     Raises:
         ValueError: No stroke, or no blank pixel touches the ink.
     """
+    picture = checks.real("picture", picture)
     end = np.array(tail_end(picture), np.float64)
     ink = picture > 0
     rows = np.flatnonzero(ink.any(axis=1))
@@ -126,7 +128,7 @@ def stray_pixel(picture: Float[np.ndarray, "height width"]) -> tuple[int, int]:
     Raises:
         ValueError: No pixel is blank, or all are.
     """
-    ink = picture > 0
+    ink = checks.real("picture", picture) > 0
     if ink.all() or not ink.any():
         raise ValueError("picture has no blank pixel, or no other; expected some ink and some blank pixels")
     row, column = np.unravel_index(int(ndimage.distance_transform_edt(~ink).argmax()), ink.shape)
@@ -155,6 +157,8 @@ def edited(x: Float[np.ndarray, "n pixels"], *, ink: float = 1.0) -> Edited:
         ValueError: As for `tail_pixel` and `stray_pixel`; x has another shape, or an ink outside (0, 1].
     """
     checks.floating("x", x)
+    checks.finite("x", x)
+    x = np.asarray(x)
     if x.ndim != 2 or not len(x) or round(x.shape[1] ** 0.5) ** 2 != x.shape[1]:
         raise ValueError(f"x has shape {x.shape}; expected (n, size * size), at least one picture")
     if not 0 < ink <= 1:
@@ -185,7 +189,7 @@ def averages(x: Float[np.ndarray, "n pixels"], key: PRNGKeyArray, n: int) -> Flo
         raise ValueError(f"x has {len(x)} pictures; expected at least 2")
     keys = jax.random.split(key, checks.whole("n", n, low=1))
     pairs = [jax.random.choice(k, len(x), (2,), replace=False) for k in keys]
-    return np.asarray(x, np.float64)[np.array(pairs)].mean(axis=1)
+    return checks.real("x", x)[np.array(pairs)].mean(axis=1)
 
 
 class Mean(NamedTuple):
@@ -205,6 +209,8 @@ def mean_with_interval(values: Float[np.ndarray, " n"], *, seed: int = 0) -> Mea
     """
     if len(values) < 2:
         raise ValueError(f"values has {len(values)} entries; expected at least 2")
+    values = checks.real("values", values)
+    checks.finite("values", values)
     found = stats.bootstrap(
         (values,), np.mean, n_resamples=2000, method="percentile", rng=np.random.default_rng(seed)
     ).confidence_interval

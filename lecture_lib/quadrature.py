@@ -114,7 +114,8 @@ def log_integral(
         ValueError: The last axis has not one value for each node.
     """
     checks.last_axis("log_f", log_f, np.shape(log_weights)[0])
-    return jax.nn.logsumexp(jnp.asarray(log_f) + jnp.asarray(log_weights), axis=-1)
+    log_f, log_weights = checks.floats(log_f=log_f, log_weights=log_weights)
+    return jax.nn.logsumexp(log_f + log_weights, axis=-1)
 
 
 @functools.lru_cache(maxsize=16)

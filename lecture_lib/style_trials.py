@@ -120,8 +120,9 @@ def augment(
     Raises:
         ValueError: The pictures are not square.
     """
-    size = round(x.shape[1] ** 0.5)
-    if size**2 != x.shape[1]:
+    (x,) = checks.floats(x=x)
+    size = round(x.shape[1] ** 0.5) if x.ndim == 2 else 0
+    if x.ndim != 2 or size**2 != x.shape[1]:
         raise ValueError(f"x has shape {x.shape}; expected (batch, size * size)")
     k_shear, k_turn, k_scale, k_shift = jax.random.split(key, 4)
     n = len(x)

@@ -134,8 +134,13 @@ def films(settings: Settings, *, keys: PRNGKeyArray, steps: int = STEPS, every: 
         settings: The same for all.
         keys: Shape (games,).
         steps, every: See `toy_trials.train`.
+
+    Raises:
+        KeyboardInterrupt: The training was interrupted; half-played games are not judged.
     """
     fitted = toy_trials.train(settings, keys=keys, steps=steps, every=every)
+    if fitted.interrupted:
+        raise KeyboardInterrupt("the games were interrupted: half-played ones would be judged")
     return [toy_films.film(fitted, settings.data, run) for run in range(len(keys))]
 
 
@@ -154,6 +159,9 @@ def fates(*, keys: PRNGKeyArray, worlds: Mapping[str, World] = WORLDS) -> dict[s
     Args:
         keys: Shape (games,).
         worlds: Which; worlds with the same settings are played once.
+
+    Raises:
+        KeyboardInterrupt: As for `films`.
     """
     played: dict[Settings, list[Film]] = {}
     for world in worlds.values():

@@ -350,8 +350,11 @@ def check_data(data: Any, batch_size: int | None) -> None:
     leaves = jax.tree.leaves(data)
     sizes = {leaf.shape[0] if leaf.ndim else None for leaf in leaves}
     if not leaves or None in sizes or len(sizes) > 1:
-        shapes = [leaf.shape for leaf in leaves]
-        raise ValueError(f"data has shapes {shapes}; expected arrays with the same number of examples first")
+        shapes = [leaf.shape for leaf in leaves[:5]]
+        more = f" and {len(leaves) - 5} more" if len(leaves) > 5 else ""  # a list is a tree of numbers
+        raise ValueError(
+            f"data has shapes {shapes}{more}; expected arrays with the same number of examples first"
+        )
     n = leaves[0].shape[0]
     if n == 0:
         raise ValueError("data is empty; expected at least one example")

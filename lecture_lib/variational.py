@@ -12,7 +12,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from lecture_lib import checks, gradients
+from lecture_lib import bounds, checks, gradients
 from lecture_lib.gaussians import InfiniteMixture, normal_log_prob
 from lecture_lib.networks import Posterior
 from lecture_lib.quadrature import Rule
@@ -39,6 +39,7 @@ def ascend_q(
             and fro; on the narrow hump of x = 1.5 .05 swings, too.
     """
     checks.positive("rate", rate)
+    x, q = bounds.checked(model, x, q)
     gradient = gradients.exact_gradient(model, x, q)
     return Posterior(q.mean + rate * gradient.mean, q.log_var + rate * gradient.log_var)
 
@@ -55,7 +56,8 @@ def posterior_moments(
         x: Shape (batch,) or (batch, dim).
         rule: In z; by default the model's.
     """
-    return _moments(model, jnp.asarray(x), model.rule() if rule is None else rule)
+    (x,) = checks.floats(x=x)
+    return _moments(model, x, model.rule() if rule is None else rule)
 
 
 @jax.jit
@@ -91,7 +93,8 @@ def best_gaussian(
         raise ValueError(f"model.latent is {model.latent}; expected 1: the search is for a 1-D z only")
     rule = model.prior.rule(POINTS) if rule is None else rule
     checks.finite("x", x)
-    mean, log_var, value = _best(_log_joint(model, jnp.asarray(x), rule), rule)
+    (x,) = checks.floats(x=x)
+    mean, log_var, value = _best(_log_joint(model, x, rule), rule)
     if not checks.is_traced(value) and not np.isfinite(value).all():
         i = int(np.argmin(np.isfinite(value)))
         raise ValueError(f"rule is too coarse, or its range too short, for the posterior of x[{i}]")

@@ -56,6 +56,7 @@ def save(path: str | os.PathLike[str], shipped: Shipped) -> None:
 
     Raises:
         ValueError: A parameter is not finite, or would change in half precision.
+        OSError: It cannot be written, say to a full disk; the message names the file, and an old one stays.
     """
     arrays = {_ABOUT: np.array(json.dumps(shipped.about, indent=1))}
     for name in _MODELS:
@@ -74,6 +75,8 @@ def save(path: str | os.PathLike[str], shipped: Shipped) -> None:
         with open(new, "wb") as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
         os.replace(new, path)
+    except OSError as error:  # a write that fails does not say to which file
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     finally:
         new.unlink(missing_ok=True)
 

@@ -106,9 +106,9 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Figures are looked at, but for those that the tests of `figures` draw: they need not be read."""
-    look(item.path.name != "test_figures.py")
+def pytest_runtest_setup() -> None:
+    """The package's figures are looked at from the moment on in which there can be any."""
+    look()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -181,3 +181,73 @@ def test_maps_are_the_change_of_each_blank_pixel() -> None:
     np.testing.assert_array_equal(np.isnan(found), picture > 0)
     np.testing.assert_allclose(found[picture == 0], values.reshape(8, 8)[picture == 0], atol=1e-3)
     assert calls == [(65, 64)]
+
+
+# --- what judges are given ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "told"),
+    [
+        (SEVENS[0], ValueError, r"^x has shape \(64,\); expected \(n, pixels\), at least one picture$"),
+        (SEVENS[:0], ValueError, r"^x has shape \(0, 64\); expected \(n, pixels\), at least one picture$"),
+        (SEVENS[:, :60], ValueError, r"^x has shape \(12, 60\); expected \(\.\.\., 64\)$"),
+        (np.full((2, 64), np.nan), ValueError, r"^x has 128 of 128 values that are not finite"),
+        (np.ones((2, 64), int), TypeError, r"^x has dtype int64; expected floating-point numbers"),
+        ("seven", TypeError, r"^x has dtype <U5; expected floating-point numbers"),
+    ],
+)
+def test_class_judge_refuses_by_name(x: Any, error: type[Exception], told: str) -> None:
+    judge = judging.class_judge(judging.classifier(SEEN), 7)
+    with pytest.raises(error, match=told):
+        judge(x)
+
+
+def test_class_judge_takes_lists_and_half_precision() -> None:
+    judge = judging.class_judge(judging.classifier(SEEN), 7)
+    for x in (SEVENS.tolist(), SEVENS.astype(np.float16), jnp.asarray(SEVENS, jnp.bfloat16)):
+        np.testing.assert_allclose(judge(x), judge(SEVENS), atol=0.05)
+
+
+def test_class_judge_needs_a_class_that_the_classifier_knows() -> None:
+    with pytest.raises(ValueError, match=r"^label is 17; expected one of \[0, 1, 2, 3, 4, 5, 6, 7, 8, 9\]$"):
+        judging.class_judge(judging.classifier(SEEN), 17)
+
+
+@pytest.mark.parametrize("judge", [judging.ppca_judge, judging.kernel_density, judging.classifier])
+@pytest.mark.parametrize(
+    ("seen", "error", "told"),
+    [
+        (Digits(SEEN.x[0], SEEN.labels), ValueError, r"^seen\.x has shape \(64,\); expected \(n, pixels\)"),
+        (Digits(SEEN.x * np.nan, SEEN.labels), ValueError, r"^seen\.x has 19200 of 19200 values"),
+        (Digits(SEEN.x.astype(int), SEEN.labels), TypeError, r"^seen\.x has dtype int64; expected floating"),
+        (Digits(SEEN.x, SEEN.labels[:9]), ValueError, r"^seen\.labels has shape \(9,\); expected \(300,\)"),
+    ],
+)
+def test_judges_refuse_what_they_cannot_learn_from(
+    judge: Any, seen: Digits, error: type[Exception], told: str
+) -> None:
+    with pytest.raises(error, match=told):
+        judge(seen)
+
+
+def test_a_classifier_needs_five_of_each_of_two_classes() -> None:
+    few = Digits(SEEN.x[:7], np.array([3, 3, 3, 3, 3, 5, 5]))
+    told = r"^seen has \{3: 5, 5: 2\} pictures by class; expected two classes and 5 of each$"
+    with pytest.raises(ValueError, match=told):
+        judging.classifier(few)
+    with pytest.raises(ValueError, match=r"^seen has \{3: 7\} pictures by class"):
+        judging.classifier(few._replace(labels=np.full(7, 3)))
+
+
+@pytest.mark.parametrize(
+    ("picture", "error", "told"),
+    [
+        (SEVENS[0], ValueError, r"^picture has shape \(64,\); expected \(height, width\)$"),
+        (np.full((8, 8), np.nan), ValueError, r"^picture has 64 of 64 values that are not finite"),
+        (np.ones((8, 8), int), TypeError, r"^picture has dtype int64"),
+    ],
+)
+def test_maps_refuse_by_name(picture: Any, error: type[Exception], told: str) -> None:
+    with pytest.raises(error, match=told):
+        judging.maps({}, picture)

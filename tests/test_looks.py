@@ -40,8 +40,8 @@ def test_axes_that_share_need_their_label_once() -> None:
     assert missing(fig) == []
 
 
-def test_a_figure_that_leaves_something_to_guess_cannot_be_drawn() -> None:
-    fig, ax = figures.figure(4, 2)
-    ax.plot([0, 1], [0, 1])
-    with pytest.raises(AssertionError, match="no title"):
-        figures.still(fig, "A line without a word.")
+def test_what_leaves_something_to_guess_cannot_be_drawn() -> None:
+    x = np.arange(3.0)
+    figures.curves(x, {"y": x}, title="A line", xlabel="x", ylabel="y", alt="A line.")
+    with pytest.raises(AssertionError, match="the x axis has ticks and no label"):
+        figures.curves(x, {"y": x}, title="A line", xlabel="", ylabel="y", alt="A line.")

@@ -17,9 +17,20 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCES = {path.stem: path for path in sorted((ROOT / "lecture_lib").glob("*.py")) if path.stem != "__init__"}
 
 ORDER = [
-    "compile_cache",
-    *("checks", "idx", "moon", "strokes", "quadrature", "priors", "gaussians", "layers", "networks"),
-    "conditional",
+    *(
+        "compile_cache",
+        "hints",
+        "quiet",
+        "checks",
+        "idx",
+        "moon",
+        "strokes",
+        "quadrature",
+        "priors",
+        "gaussians",
+        "layers",
+    ),
+    *("networks", "conditional"),
     *("mnist_files", "datasets", "objectives", "bounds", "gradients", "variational", "adversarial", "chunks"),
     *("devices", "training", "gan_training", "measures", "pushforward"),
     *("moon_trials", "mixture_trials", "code_trials", "elbo_trials", "style_trials", "gan_trials", "weights"),

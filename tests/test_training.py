@@ -636,6 +636,15 @@ def test_data_may_be_numpy_of_any_kind(images: Any) -> None:
     for data in (np.asarray(images), np.asarray(images, np.float64)):
         fitted = training.fit(vae(), objectives.negative_elbo, data, key=KEY, steps=3, progress=None)
         assert same(arrays(fitted.model), arrays(reference.model))
+    for narrow, rounding in ((np.float16, 2.0**-10), (jnp.bfloat16, 2.0**-7)):
+        data = jnp.asarray(images, narrow)
+        fitted = training.fit(vae(), objectives.negative_elbo, data, key=KEY, steps=3, progress=None)
+        assert fitted.history.loss.dtype == np.float32
+        np.testing.assert_allclose(fitted.history.loss, reference.history.loss, rtol=40 * rounding)
+    told = r"^data has shapes \[(\(\), ){4}\(\)\] and 67 more; expected arrays"
+    with pytest.raises(ValueError, match=told):  # a list is a tree of numbers
+        listed = np.asarray(images).tolist()
+        training.fit(vae(), objectives.negative_elbo, listed, key=KEY, steps=3, progress=None)
     with pytest.raises(TypeError, match="x has dtype uint8"):
         training.fit(
             vae(), objectives.negative_elbo, np.ones((4, 6), np.uint8), key=KEY, steps=3, progress=None

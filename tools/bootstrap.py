@@ -250,6 +250,9 @@ def main(arguments=None):
     except SetupError as error:
         say(str(error))
         return 1
+    except EnvironmentError as error:  # a full disk, a folder that cannot be written
+        say("Set-up stopped: %s." % error)
+        return 1
     except KeyboardInterrupt:
         say("Interrupted; the next call starts set-up afresh.")
         return 130

@@ -108,8 +108,13 @@ def run(path: Path) -> str | None:
         return f"{where_it_stopped(notebook)}: {type(error).__name__}: {str(error).splitlines()[0]}"
     strip(notebook)
     temporary = path.with_name(path.name + ".new")
-    nbformat.write(notebook, temporary)
-    os.replace(temporary, path)
+    try:
+        nbformat.write(notebook, temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        return f"it ran, but could not be written: {error.strerror or error}"
+    finally:
+        temporary.unlink(missing_ok=True)
     return None
 
 
