@@ -248,8 +248,8 @@ class Mixture:
         half_log_det = jnp.log(jnp.diagonal(factors, axis1=-2, axis2=-1)).sum(axis=-1)
         return log_weights - half_log_det + normal_log_prob(eps, 0.0, 0.0).sum(axis=-1)
 
-    def tree_flatten(self) -> tuple[tuple[Array, ...], None]:
-        """For JAX: the arrays."""
+    def tree_flatten(self) -> tuple[tuple[Any, ...], None]:
+        """For JAX: the arrays, or what stands in their place."""
         return (self.weights, self.means, self.covariances), None
 
     @classmethod
@@ -389,7 +389,7 @@ class InfiniteMixture(nnx.Module):
 
     def __init__(
         self,
-        network: Callable[[Array], tuple[Array, Array]],
+        network: Callable[[Float[Array, "n latent"]], tuple[Float[Array, "n *dim"], Float[Array, "n *dim"]]],
         prior: Prior = priors.NORMAL,
         *,
         latent: int = 1,

@@ -189,7 +189,7 @@ def check_likelihood(likelihood: str) -> None:
 
 def noise_log_var(
     noise_sd: Float[ArrayLike, ""] | Literal["learned"], start: float = 1.0
-) -> nnx.Variable[Array]:
+) -> nnx.Variable[Float[Array, ""]]:
     """The log-variance of a pixel given z, as a variable that is trained or one that is not."""
     if isinstance(noise_sd, str):
         if noise_sd != "learned":

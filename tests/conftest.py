@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests import shapes
 from tests.xla_flags import compile_quickly
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def keep_bytecode(folder: Path) -> None:
 keep_compiled(ROOT / ".pytest_cache" / "jax")
 keep_bytecode(ROOT / ".pytest_cache" / "bytecode")
 compile_quickly()
+shapes.install()
 
 
 def group_of(nodeid: str) -> str:
