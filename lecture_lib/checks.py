@@ -4,11 +4,15 @@ Values inside a `jax.jit` or `jax.vmap` are not known when the checks run; there
 are looked at.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+Lists = Sequence[Any]
+"""Numbers in a list, or in lists of lists, where a function takes them besides arrays; see `ArrayLike`."""
 
 
 def is_traced(value: Any) -> bool:

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int, Real
 from scipy import optimize
 
 from lecture_lib import checks
+from lecture_lib.checks import Lists
 
 _PARALLEL = 1e-9
 """Two pictures whose squared sine is below this count as one."""
@@ -28,13 +29,13 @@ class Combination(NamedTuple):
     explained: float
     """Share of the energy that the combination explains, from 0 to 1; see `explained_energy`."""
 
-    def picture(self, database: Real[ArrayLike, "n pixels"]) -> Float[np.ndarray, " pixels"]:
+    def picture(self, database: Real[ArrayLike, "n pixels"] | Lists) -> Float[np.ndarray, " pixels"]:
         """The combination itself: sum_j weights_j * database[chosen_j]."""
         return self.weights @ np.asarray(database, np.float64)[self.chosen]
 
 
 def explained_energy(
-    x: Real[ArrayLike, "*batch pixels"], combination: Real[ArrayLike, "*batch pixels"]
+    x: Real[ArrayLike, "*batch pixels"] | Lists, combination: Real[ArrayLike, "*batch pixels"] | Lists
 ) -> Float[np.ndarray, "*batch"]:
     """1 - |x - combination|^2 / |x|^2: 1 if they are the same, 0 for a black picture.
 
@@ -55,7 +56,9 @@ def explained_energy(
     return np.asarray(1 - ((x - combination) ** 2).sum(axis=-1) / energy)
 
 
-def pursue(database: Real[ArrayLike, "n pixels"], x: Real[ArrayLike, " pixels"], k: int) -> list[Combination]:
+def pursue(
+    database: Real[ArrayLike, "n pixels"] | Lists, x: Real[ArrayLike, " pixels"] | Lists, k: int
+) -> list[Combination]:
     """Combinations of 1, 2, ..., k pictures, each found by adding one to those before.
 
     Added is the picture most like what is still unexplained (the largest cosine with the residual); then all
@@ -93,7 +96,7 @@ def pursue(database: Real[ArrayLike, "n pixels"], x: Real[ArrayLike, " pixels"],
 
 
 def best_pairs(
-    database: Real[ArrayLike, "n pixels"], pictures: Real[ArrayLike, "m pixels"]
+    database: Real[ArrayLike, "n pixels"] | Lists, pictures: Real[ArrayLike, "m pixels"] | Lists
 ) -> list[Combination]:
     """The best non-negative combination of at most two pictures, for each of some: all pairs are tried.
 
@@ -135,7 +138,9 @@ def best_pairs(
 
 
 def curve(
-    database: Real[ArrayLike, "n pixels"], pictures: Real[ArrayLike, "m pixels"], ks: tuple[int, ...]
+    database: Real[ArrayLike, "n pixels"] | Lists,
+    pictures: Real[ArrayLike, "m pixels"] | Lists,
+    ks: tuple[int, ...],
 ) -> Float[np.ndarray, "m ks"]:
     """Explained energy of each picture by its combinations of each size, by `pursue`.
 

@@ -19,9 +19,9 @@ from lecture_lib.training import Schedule
 
 
 class GANHistory(NamedTuple):
-    """What happened at each step; every array has shape (steps run,), or (runs, steps run) of `fit_gans`."""
+    """What happened at each step; of `fit_gans`, all but `step` has an axis of runs in front."""
 
-    step: Int[np.ndarray, "*runs steps"]
+    step: Int[np.ndarray, " steps"]
     """0, 1, 2, ...: the number of steps of G made before."""
     discriminator_loss: Float[np.ndarray, "*runs steps"]
     """D's loss before its last update in this step, with the penalty."""

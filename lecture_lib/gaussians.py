@@ -18,6 +18,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from lecture_lib import checks, priors
+from lecture_lib.checks import Lists
 from lecture_lib.priors import Prior
 from lecture_lib.quadrature import Rule, log_integral
 
@@ -25,7 +26,9 @@ LOG_2PI = math.log(2 * math.pi)
 
 
 def normal_log_prob(
-    x: Float[ArrayLike, "..."], mean: Float[ArrayLike, "..."], log_var: Float[ArrayLike, "..."]
+    x: Float[ArrayLike, "..."] | Lists,
+    mean: Float[ArrayLike, "..."] | Lists,
+    log_var: Float[ArrayLike, "..."] | Lists,
 ) -> Float[Array, "..."]:
     """Log-density of N(mean, exp(log_var)) at x, elementwise, in nats.
 
@@ -47,7 +50,7 @@ def normal_log_prob(
 
 
 def kl_standard_normal(
-    mean: Float[ArrayLike, "*batch latent"], log_var: Float[ArrayLike, "*batch latent"]
+    mean: Float[ArrayLike, "*batch latent"] | Lists, log_var: Float[ArrayLike, "*batch latent"] | Lists
 ) -> Float[Array, "*batch"]:
     """KL(N(mean, exp(log_var)) || N(0, I)), in nats, summed over the last axis.
 
@@ -71,10 +74,10 @@ def kl_standard_normal(
 
 
 def kl_normal(
-    mean_q: Float[ArrayLike, "*batch latent"],
-    log_var_q: Float[ArrayLike, "*batch latent"],
-    mean_p: Float[ArrayLike, "*batch latent"],
-    log_var_p: Float[ArrayLike, "*batch latent"],
+    mean_q: Float[ArrayLike, "*batch latent"] | Lists,
+    log_var_q: Float[ArrayLike, "*batch latent"] | Lists,
+    mean_p: Float[ArrayLike, "*batch latent"] | Lists,
+    log_var_p: Float[ArrayLike, "*batch latent"] | Lists,
 ) -> Float[Array, "*batch"]:
     """KL(q || p) between two diagonal Gaussians, in nats, summed over the last axis.
 
@@ -99,7 +102,7 @@ def kl_normal(
 
 
 def reparameterise(
-    key: PRNGKeyArray, mean: Float[ArrayLike, "*shape"], log_var: Float[ArrayLike, "*shape"]
+    key: PRNGKeyArray, mean: Float[ArrayLike, "*shape"] | Lists, log_var: Float[ArrayLike, "*shape"] | Lists
 ) -> Float[Array, "*shape"]:
     """Draw z = mean + exp(log_var / 2) * eps with eps ~ N(0, I) (lecture: c = exp(sigma) e + m).
 
@@ -173,9 +176,9 @@ class Mixture:
 
     def __init__(
         self,
-        weights: Float[ArrayLike, " components"],
-        means: Float[ArrayLike, "components *dim"],
-        covariances: Float[ArrayLike, "components *dim_dim"],
+        weights: Float[ArrayLike, " components"] | Lists,
+        means: Float[ArrayLike, "components *dim"] | Lists,
+        covariances: Float[ArrayLike, "components *dim_dim"] | Lists,
     ):
         arrays = _floats(weights=weights, means=means, covariances=covariances)
         _check_mixture(*arrays)
@@ -190,7 +193,7 @@ class Mixture:
         """How many Gaussians there are."""
         return self.weights.shape[0]
 
-    def log_prob(self, x: Float[ArrayLike, "*batch_dim"]) -> Float[Array, "*batch"]:
+    def log_prob(self, x: Float[ArrayLike, "*batch_dim"] | Lists) -> Float[Array, "*batch"]:
         """Log-density log P(x), in nats.
 
         Args:
@@ -198,7 +201,9 @@ class Mixture:
         """
         return jax.nn.logsumexp(self.log_joint(x), axis=-1)
 
-    def responsibilities(self, x: Float[ArrayLike, "*batch_dim"]) -> Float[Array, "*batch components"]:
+    def responsibilities(
+        self, x: Float[ArrayLike, "*batch_dim"] | Lists
+    ) -> Float[Array, "*batch components"]:
         """P(m|x): how likely each component is to have made x; they sum to 1 over the last axis.
 
         Args:
@@ -206,7 +211,7 @@ class Mixture:
         """
         return jax.nn.softmax(self.log_joint(x), axis=-1)
 
-    def cdf(self, x: Float[ArrayLike, "*batch"]) -> Float[Array, "*batch"]:
+    def cdf(self, x: Float[ArrayLike, "*batch"] | Lists) -> Float[Array, "*batch"]:
         """Share of the probability below x; for numbers x only.
 
         Raises:
@@ -233,7 +238,7 @@ class Mixture:
         factors = jnp.linalg.cholesky(self.covariances)[m]
         return Drawn(m, self.means[m] + jnp.einsum("nij,nj->ni", factors, eps))
 
-    def log_joint(self, x: Float[ArrayLike, "*batch_dim"]) -> Float[Array, "*batch components"]:
+    def log_joint(self, x: Float[ArrayLike, "*batch_dim"] | Lists) -> Float[Array, "*batch components"]:
         """Log of P(m) P(x|m) for each component, in nats; x as for `log_prob`."""
         (x,) = _floats(x=x)
         log_weights = jnp.log(self.weights)
@@ -342,7 +347,7 @@ class PPCA(NamedTuple):
             raise ValueError(f"x varies in {latent} directions only; no variance is left for the noise")
         return cls(mean, vectors[:, : -latent - 1 : -1].T, values[: -latent - 1 : -1], noise_var)
 
-    def log_prob(self, x: Float[ArrayLike, "*batch dim"]) -> Float[Array, "*batch"]:
+    def log_prob(self, x: Float[ArrayLike, "*batch dim"] | Lists) -> Float[Array, "*batch"]:
         """Log-density log P(x), in nats; x has shape (..., dim)."""
         (x,) = _floats(x=x)
         checks.last_axis("x", x, len(self.mean))

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Bool, Float, Int, Real
+from jaxtyping import Bool, Float, Int, Real, Shaped
 from scipy import integrate, ndimage, special, stats
 
 from lecture_lib import checks, moon
+from lecture_lib.checks import Lists
 
 _FINER = 4
 """How much finer the grid of `thickness` is than the picture's."""
@@ -38,7 +39,7 @@ def true_moons(size: int, step: int = 1) -> tuple[Int[np.ndarray, " n"], Float[n
     return phases, pictures
 
 
-def nearest_moon(images: Real[ArrayLike, "n pixels"], *, step: int = 1) -> NearestMoon:
+def nearest_moon(images: Real[ArrayLike, "n pixels"] | Lists, *, step: int = 1) -> NearestMoon:
     """Compare pictures with the true waxing moons of every `step` degrees from 0 up to 179.
 
     Args:
@@ -59,12 +60,14 @@ def nearest_moon(images: Real[ArrayLike, "n pixels"], *, step: int = 1) -> Neare
     return NearestMoon(phases[best], distances[np.arange(len(images)), best])
 
 
-def rms(a: Real[ArrayLike, "*#batch n"], b: Real[ArrayLike, "*#batch n"]) -> Float[np.ndarray, "*batch"]:
+def rms(
+    a: Real[ArrayLike, "*#batch n"] | Lists, b: Real[ArrayLike, "*#batch n"] | Lists
+) -> Float[np.ndarray, "*batch"]:
     """Root mean square difference over the last axis."""
     return np.asarray(np.sqrt(np.mean((np.asarray(a) - np.asarray(b)) ** 2, axis=-1)))
 
 
-def in_order(codes: Real[ArrayLike, "*batch n"]) -> Bool[np.ndarray, "*batch"]:
+def in_order(codes: Real[ArrayLike, "*batch n"] | Lists) -> Bool[np.ndarray, "*batch"]:
     """Whether codes rise or fall strictly along the last axis, shape (..., n) -> (...).
 
     Raises:
@@ -96,7 +99,9 @@ def kl_by_quadrature(mean: float, sd: float) -> float:
 
 
 def kl(
-    log_p: Float[ArrayLike, " n"], log_q: Float[ArrayLike, " n"], log_weights: Float[ArrayLike, " n"]
+    log_p: Float[ArrayLike, " n"] | Lists,
+    log_q: Float[ArrayLike, " n"] | Lists,
+    log_weights: Float[ArrayLike, " n"] | Lists,
 ) -> float:
     """KL(p || q) in nats of two densities known at the nodes of a quadrature rule.
 
@@ -120,7 +125,9 @@ def kl(
 
 
 def l1(
-    log_p: Float[ArrayLike, " n"], log_q: Float[ArrayLike, " n"], log_weights: Float[ArrayLike, " n"]
+    log_p: Float[ArrayLike, " n"] | Lists,
+    log_q: Float[ArrayLike, " n"] | Lists,
+    log_weights: Float[ArrayLike, " n"] | Lists,
 ) -> float:
     """The area between two densities, from 0 (equal) to 2 (apart).
 
@@ -138,7 +145,9 @@ def l1(
 
 
 def jensen_shannon(
-    log_p: Float[ArrayLike, " n"], log_q: Float[ArrayLike, " n"], log_weights: Float[ArrayLike, " n"]
+    log_p: Float[ArrayLike, " n"] | Lists,
+    log_q: Float[ArrayLike, " n"] | Lists,
+    log_weights: Float[ArrayLike, " n"] | Lists,
 ) -> float:
     """JS(p, q) in nats: the mean KL of p and of q from their half-and-half mixture, from 0 to log 2.
 
@@ -163,7 +172,7 @@ def jensen_shannon(
 
 
 def optimal_discriminator(
-    p_data: Real[ArrayLike, "*shape"], p_g: Real[ArrayLike, "*shape"]
+    p_data: Real[ArrayLike, "*shape"] | Lists, p_g: Real[ArrayLike, "*shape"] | Lists
 ) -> Float[np.ndarray, "*shape"]:
     """D*(x) = p_data(x) / (p_data(x) + p_G(x)): the best answer to "is x real?" against a fixed G.
 
@@ -184,10 +193,10 @@ def optimal_discriminator(
 
 
 def wasserstein_1d(
-    a: Real[ArrayLike, " n"] | CDF,
-    b: Real[ArrayLike, " k"] | CDF,
+    a: Real[ArrayLike, " n"] | Lists | CDF,
+    b: Real[ArrayLike, " k"] | Lists | CDF,
     *,
-    edges: Real[ArrayLike, " m"] | None = None,
+    edges: Real[ArrayLike, " m"] | Lists | None = None,
 ) -> float:
     """W1, the earth mover's distance of two distributions of numbers, in units of x.
 
@@ -235,7 +244,7 @@ def _at_nodes(*values: Any) -> list[np.ndarray]:
     return arrays
 
 
-def slant(images: Real[ArrayLike, "*batch height width"]) -> Float[np.ndarray, "*batch"]:
+def slant(images: Real[ArrayLike, "*batch height width"] | Lists) -> Float[np.ndarray, "*batch"]:
     """How far each digit leans, in degrees: 0 upright, positive to the right at the top.
 
     The angle whose tangent is -mu_11 / mu_02, from central moments of the brightness with the rows counted
@@ -265,7 +274,7 @@ def slant(images: Real[ArrayLike, "*batch height width"]) -> Float[np.ndarray, "
     return np.asarray(np.degrees(np.arctan(tangent)))
 
 
-def thickness(images: Real[ArrayLike, "*batch height width"]) -> Float[np.ndarray, "*batch"]:
+def thickness(images: Real[ArrayLike, "*batch height width"] | Lists) -> Float[np.ndarray, "*batch"]:
     """Mean width of each digit's strokes, in pixels.
 
     Four times the mean distance to the edge, over what is brighter than half of the brightest pixel, on a
@@ -311,7 +320,7 @@ def _thickness(fine: np.ndarray, level: float) -> float:
     return float(4 * (ndimage.distance_transform_edt(inside)[inside].mean() - 0.5) / _FINER)
 
 
-def ink(images: Real[ArrayLike, "*batch height width"]) -> Float[np.ndarray, "*batch"]:
+def ink(images: Real[ArrayLike, "*batch height width"] | Lists) -> Float[np.ndarray, "*batch"]:
     """Mean brightness of each picture, from 0 to 1: how much was written.
 
     Args:
@@ -324,7 +333,9 @@ def ink(images: Real[ArrayLike, "*batch height width"]) -> Float[np.ndarray, "*b
 
 
 def within_class_correlation(
-    a: Real[ArrayLike, " n"], b: Real[ArrayLike, " n"], labels: Int[ArrayLike, " n"]
+    a: Real[ArrayLike, " n"] | Lists,
+    b: Real[ArrayLike, " n"] | Lists,
+    labels: Shaped[ArrayLike, " n"] | Lists,
 ) -> float:
     """Pearson's correlation of a and b once both have lost the mean of each class.
 
@@ -345,7 +356,9 @@ def within_class_correlation(
 
 
 def within_class_slope(
-    a: Real[ArrayLike, " n"], b: Real[ArrayLike, " n"], labels: Int[ArrayLike, " n"]
+    a: Real[ArrayLike, " n"] | Lists,
+    b: Real[ArrayLike, " n"] | Lists,
+    labels: Shaped[ArrayLike, " n"] | Lists,
 ) -> float:
     """How much b grows with a, by least squares, once both have lost the mean of each class.
 
@@ -376,7 +389,7 @@ def _centred(labels: Any, **values: Any) -> list[np.ndarray]:
 
 
 def checked_pictures(
-    images: Real[ArrayLike, "*batch height width"],
+    images: Real[ArrayLike, "*batch height width"] | Lists,
 ) -> Float[np.ndarray, "*batch height width"]:
     """Give images of shape (..., height, width) in float64; ValueError unless finite and at least 0."""
     pictures = np.asarray(images, np.float64)
@@ -388,7 +401,7 @@ def checked_pictures(
     return pictures
 
 
-def inception_score(probabilities: Real[ArrayLike, "samples classes"]) -> float:
+def inception_score(probabilities: Real[ArrayLike, "samples classes"] | Lists) -> float:
     """How sure a classifier is of each sample, and how evenly it spreads them: from 1 to K, the classes.
 
     exp of the mean of KL(p(y|x) || p(y)), with p(y) the mean over the samples (Salimans and others 2016). 1:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, Real
 
 from lecture_lib import gaussians, measures, moon, objectives, training
 from lecture_lib.networks import VAE, Autoencoder
@@ -211,7 +211,7 @@ def run(
 
 
 def judge(
-    codes: Float[ArrayLike, "runs n"],
+    codes: Real[ArrayLike, "runs n"],
     decoded: Float[ArrayLike, "runs n pixels"],
     between: Float[ArrayLike, "runs n pixels"],
     images: Float[ArrayLike, "n pixels"],

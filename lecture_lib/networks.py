@@ -24,9 +24,9 @@ Likelihood = Literal["gaussian", "bernoulli"]
 class Posterior(NamedTuple):
     """The diagonal Gaussian q(z|x) that an encoder names for each x."""
 
-    mean: Float[Array, "batch latent"]
+    mean: Float[Array, "*draws batch latent"]
     """m on the slides."""
-    log_var: Float[Array, "batch latent"]
+    log_var: Float[Array, "*draws batch latent"]
     """Log-variance; sigma on the slides."""
 
 

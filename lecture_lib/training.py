@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from flax import nnx
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, Real
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, Real, Shaped
 
 from lecture_lib import checks, chunks
 
@@ -35,13 +35,13 @@ def cosine(fraction: Real[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
 
 
 class History(NamedTuple):
-    """What happened at each step; losses and metrics have an axis of runs in front if `fit_many` gives them."""
+    """What happened at each step; of `fit_many`, losses and metrics have an axis of runs in front."""
 
     step: Int[np.ndarray, " steps"]
     """0, 1, 2, ...: the number of updates made before the loss was taken."""
     loss: Float[np.ndarray, "*runs steps"]
     """The loss on the batch of that step, before its update."""
-    metrics: dict[str, Float[np.ndarray, "*runs steps"]]
+    metrics: dict[str, Shaped[np.ndarray, "*runs steps"]]
     """What else the loss function returned, by name; empty if no step was run."""
 
 

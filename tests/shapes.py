@@ -26,6 +26,8 @@ from beartype import BeartypeConf, FrozenDict
 from beartype.door import is_bearable
 from jaxtyping import Shaped, jaxtyped
 
+Lists = Sequence[Any]  # as in checks.py, which is not to be imported before the checks
+
 PACKAGE = "lecture_lib"
 # Numbers of NumPy count as numbers, as `whole` in checks.py has it.
 NUMBERS = FrozenDict({int: int | np.integer, float: float | int | np.floating | np.integer})
@@ -55,6 +57,8 @@ def fits(value: Any, hint: Any) -> bool:
         plain, "_fields"
     ):  # which are looked at by `look_into`; beartype knows no generic named tuples
         return isinstance(value, plain)
+    if isinstance(value, list | tuple) and Lists in get_args(hint):
+        value = np.asarray(value)  # a list of numbers has to have the shape that an array would need
     if not is_bearable(value, hint, conf=CONF):
         return False
     inside = get_args(hint)
