@@ -92,22 +92,30 @@ def fields_of(kind: type) -> dict[str, Any] | None:
     return None
 
 
-def look_into(where: str, value: Any) -> None:
-    """Hold the named tuples and dataclasses in a value against their fields."""
+def look_into(where: str, value: Any, hint: Any) -> None:
+    """Hold the named tuples and dataclasses in a value against their fields.
+
+    Not if its hint is Any: it may be a tree in which JAX has put an axis in front of all arrays.
+    """
+    inner = get_args(hint)
+    if hint is Any or (inner and all(one in (Any, ...) for one in inner)):
+        return
     kind = type(value)
     hints = fields_of(kind)
     if hints:
         values = {name: getattr(value, name) for name in hints}
         hold(f"{kind.__name__} at {where}", hints, values)
-        inside: Sequence[Any] = list(values.values())
-    elif isinstance(value, tuple | list):
-        inside = value[:MOST]
+        for name, one in values.items():
+            look_into(where, one, hints[name])
+        return
+    if isinstance(value, tuple | list):
+        inside: Sequence[Any] = value[:MOST]
     elif isinstance(value, dict):
         inside = list(value.values())[:MOST]
     else:
         return
     for one in inside:
-        look_into(where, one)
+        look_into(where, one, None)
 
 
 def check(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -133,8 +141,8 @@ def check(function: Callable[..., Any]) -> Callable[..., Any]:
         bound.apply_defaults()
         values = bound.arguments | {"return": result}
         hold(where, hints(), values)
-        for value in values.values():
-            look_into(where, value)
+        for name, value in values.items():
+            look_into(where, value, hints().get(name))
         return result
 
     checked.checks_shapes = True  # type: ignore[attr-defined]

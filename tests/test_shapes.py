@@ -5,7 +5,7 @@ import importlib
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -38,9 +38,17 @@ def named(**values: Float[np.ndarray, " n"]) -> dict[str, Float[np.ndarray, " n"
     return {name: value[:2] for name, value in values.items()}
 
 
+T = TypeVar("T")
+
+
 @shapes.check
-def handed_on(value: Any) -> Any:
+def handed_on(value: T) -> T:
     return value
+
+
+@shapes.check
+def tree(value: Any, *others: Any) -> tuple[Any, Any]:
+    return value, others
 
 
 def test_what_fits_passes() -> None:
@@ -84,6 +92,8 @@ def test_fields_are_looked_at_wherever_they_pass() -> None:
     for value in (crooked, [crooked], {"q": crooked}, (1, (crooked,))):
         with pytest.raises(shapes.Misfit, match=r"Posterior at .*handed_on: log_var is"):
             handed_on(value)
+
+    assert tree(crooked)[0] is crooked  # any tree: JAX may have put an axis in front of all its arrays
 
     class Other(NamedTuple):
         n: Int[np.ndarray, " n"]
