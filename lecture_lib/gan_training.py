@@ -13,6 +13,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, Real
 
 from lecture_lib import adversarial, checks, chunks, training
+from lecture_lib.checks import Lists
 from lecture_lib.networks import GAN, Generator
 from lecture_lib.objectives import NON_SATURATING, GANLosses
 from lecture_lib.training import Schedule
@@ -62,9 +63,9 @@ class FittedGAN(NamedTuple):
 class Rules(NamedTuple):
     """Numbers that may differ from game to game, none of them compiled in."""
 
-    generator_rate: Float[ArrayLike, "*runs"]
-    discriminator_rate: Float[ArrayLike, "*runs"]
-    penalty: Float[ArrayLike, "*runs"]
+    generator_rate: Real[ArrayLike, "*#runs"]
+    discriminator_rate: Real[ArrayLike, "*#runs"]
+    penalty: Real[ArrayLike, "*#runs"]
 
 
 def _step(
@@ -269,9 +270,9 @@ def fit_gans(
     every: int,
     batch_size: int = 64,
     d_steps: int = 1,
-    generator_rate: Real[ArrayLike, "*#runs"] = 5e-4,
-    discriminator_rate: Real[ArrayLike, "*#runs"] = 5e-4,
-    penalty: Real[ArrayLike, "*#runs"] = 0.1,
+    generator_rate: Real[ArrayLike, "*#runs"] | Lists = 5e-4,
+    discriminator_rate: Real[ArrayLike, "*#runs"] | Lists = 5e-4,
+    penalty: Real[ArrayLike, "*#runs"] | Lists = 0.1,
     losses: GANLosses = NON_SATURATING,
     transform: optax.GradientTransformation = adversarial.ADAM,
     start: Callable[[adversarial.State], adversarial.State] | None = None,
@@ -318,12 +319,16 @@ def fit_gans(
     unknown = set(keep) - set(adversarial.State._fields)
     if unknown:
         raise ValueError(f"keep has {sorted(unknown)}; expected fields of adversarial.State")
-    told = Rules(generator_rate, discriminator_rate, penalty)
-    for name, value in told._asdict().items():
+    told = {
+        "generator_rate": generator_rate,
+        "discriminator_rate": discriminator_rate,
+        "penalty": penalty,
+    }
+    for name, value in told.items():
         checks.at_least_zero(name, value)
         if np.shape(value) not in ((), keys.shape):
             raise ValueError(f"{name} has shape {np.shape(value)}; expected one number or {keys.shape}")
-    rules = Rules(*(jnp.broadcast_to(jnp.asarray(value, float), keys.shape) for value in told))
+    rules = Rules(*(jnp.broadcast_to(jnp.asarray(value, float), keys.shape) for value in told.values()))
     game, _ = adversarial.start(like, losses, transform)
 
     def first(key: PRNGKeyArray) -> adversarial.State:

@@ -26,9 +26,9 @@ LOG_2PI = math.log(2 * math.pi)
 
 
 def normal_log_prob(
-    x: Float[ArrayLike, "..."] | Lists,
-    mean: Float[ArrayLike, "..."] | Lists,
-    log_var: Float[ArrayLike, "..."] | Lists,
+    x: Float[ArrayLike, "..."] | int | Lists,
+    mean: Float[ArrayLike, "..."] | int | Lists,
+    log_var: Float[ArrayLike, "..."] | int | Lists,
 ) -> Float[Array, "..."]:
     """Log-density of N(mean, exp(log_var)) at x, elementwise, in nats.
 
@@ -403,7 +403,7 @@ class InfiniteMixture(nnx.Module):
         self.network, self.prior = network, prior
 
     def log_prob(
-        self, x: Float[ArrayLike, "*batch_dim"], *, rule: Rule | None = None
+        self, x: Float[ArrayLike, "*batch_dim"] | Lists, *, rule: Rule | None = None
     ) -> Float[Array, "*batch"]:
         """Log-density log P(x) in nats: log of the integral, by quadrature in log space.
 
@@ -414,7 +414,9 @@ class InfiniteMixture(nnx.Module):
         rule = self.rule() if rule is None else rule
         return log_integral(self.log_joint(x, rule.nodes), rule.log_weights)
 
-    def cdf(self, x: Float[ArrayLike, "*batch"], *, rule: Rule | None = None) -> Float[Array, "*batch"]:
+    def cdf(
+        self, x: Float[ArrayLike, "*batch"] | Lists, *, rule: Rule | None = None
+    ) -> Float[Array, "*batch"]:
         """Share of the probability below x, by quadrature; for numbers x only.
 
         Raises:
@@ -429,7 +431,7 @@ class InfiniteMixture(nnx.Module):
         return jnp.sum(masses * ndtr((x[..., None] - mean) * jnp.exp(-log_var / 2)), axis=-1)
 
     def log_joint(
-        self, x: Float[ArrayLike, "*batch_dim"], z: Float[ArrayLike, "n latent"]
+        self, x: Float[ArrayLike, "*batch_dim"] | Lists, z: Float[ArrayLike, "n latent"] | Lists
     ) -> Float[Array, "*batch n"]:
         """Log of P(z) P(x|z) for each x and each z, in nats.
 
@@ -440,7 +442,7 @@ class InfiniteMixture(nnx.Module):
         return self.prior.log_prob(z) + self.conditional_log_prob(x, z)
 
     def conditional_log_prob(
-        self, x: Float[ArrayLike, "*batch_dim"], z: Float[ArrayLike, "n latent"]
+        self, x: Float[ArrayLike, "*batch_dim"] | Lists, z: Float[ArrayLike, "n latent"] | Lists
     ) -> Float[Array, "*batch n"]:
         """Log of P(x|z) for each x and each z, in nats; shapes as for `log_joint`."""
         x, z = _floats(x=x, z=z)
@@ -452,7 +454,11 @@ class InfiniteMixture(nnx.Module):
         return normal_log_prob(x[..., None, :], mean, log_var).sum(axis=-1)
 
     def log_posterior(
-        self, x: Float[ArrayLike, "*batch_dim"], z: Float[ArrayLike, "n latent"], *, rule: Rule | None = None
+        self,
+        x: Float[ArrayLike, "*batch_dim"] | Lists,
+        z: Float[ArrayLike, "n latent"] | Lists,
+        *,
+        rule: Rule | None = None,
     ) -> Float[Array, "*batch n"]:
         """Log of P(z|x) = P(z) P(x|z) / P(x): a density in z, exact up to the quadrature of P(x)."""
         return self.log_joint(x, z) - self.log_prob(x, rule=rule)[..., None]

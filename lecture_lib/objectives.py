@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
@@ -266,7 +267,9 @@ def _logits(**logits: Float[ArrayLike, " batch"]) -> None:
             raise ValueError(f"{name} is empty; expected at least one logit")
 
 
-def r1_penalty(discriminator: Discriminator, x: Float[Array, "batch pixels"]) -> Float[Array, ""]:
+def r1_penalty(
+    discriminator: Discriminator, x: Float[Array | np.ndarray, "batch pixels"]
+) -> Float[Array, ""]:
     """Half the mean squared gradient of D's logit at real x: mean |grad_x D(x)|^2 / 2.
 
     R1 of Mescheder, Geiger and Nowozin 2018, eq. 9, without its weight gamma. It keeps D from becoming steep

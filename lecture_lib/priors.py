@@ -14,13 +14,14 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from lecture_lib import checks, quadrature
+from lecture_lib.checks import Lists
 
 
 @runtime_checkable
 class Prior(Protocol):
     """A density P(z) with independent, equal dimensions."""
 
-    def log_prob(self, z: Float[ArrayLike, "*batch latent"]) -> Float[Array, "*batch"]:
+    def log_prob(self, z: Float[ArrayLike, "*batch latent"] | Lists) -> Float[Array, "*batch"]:
         """Log-density of each z, summed over the last axis, in nats."""
 
     def quantile(self, u: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
@@ -40,7 +41,7 @@ class Prior(Protocol):
 class StandardNormal:
     """P(z) = N(0, I), as in the lecture."""
 
-    def log_prob(self, z: Float[ArrayLike, "*batch latent"]) -> Float[Array, "*batch"]:
+    def log_prob(self, z: Float[ArrayLike, "*batch latent"] | Lists) -> Float[Array, "*batch"]:
         """Log-density of each z, summed over the last axis, in nats."""
         return stats.norm.logpdf(_vectors(z)).sum(axis=-1)
 
@@ -79,7 +80,7 @@ class Uniform:
     def __post_init__(self) -> None:
         checks.ends(self.low, self.high)
 
-    def log_prob(self, z: Float[ArrayLike, "*batch latent"]) -> Float[Array, "*batch"]:
+    def log_prob(self, z: Float[ArrayLike, "*batch latent"] | Lists) -> Float[Array, "*batch"]:
         """Log-density of each z, summed over the last axis, in nats; -inf outside."""
         z = _vectors(z)
         inside = (z >= self.low) & (z <= self.high)

@@ -18,8 +18,8 @@ from lecture_lib import checks
 from lecture_lib.networks import Generator
 from lecture_lib.priors import StandardNormal, Uniform
 
-Layers = Sequence[tuple[Float[np.ndarray, "inputs outputs"], Float[np.ndarray, " outputs"]]]
-"""Kernel and bias of each linear layer."""
+Layers = Sequence[tuple[Float[np.ndarray, "*games _ _"], Float[np.ndarray, "*games _"]]]
+"""Kernel (inputs, outputs) and bias (outputs,) of each linear layer; maybe with an axis of games in front."""
 Activation = Callable[[Float[np.ndarray, "*shape"]], Float[np.ndarray, "*shape"]]
 _FAR = 9.0
 """Where the standard normal prior is cut off: 2e-19 of its probability lies beyond."""
