@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -70,7 +71,13 @@ class Game:
         return nnx.merge(self.discriminator, _own(params))
 
     def discriminator_step(
-        self, state: State, x: Float[Array, "batch pixels"], key: PRNGKeyArray, *, rate: Any, penalty: Any
+        self,
+        state: State,
+        x: Float[Array | np.ndarray, "batch pixels"],
+        key: PRNGKeyArray,
+        *,
+        rate: Any,
+        penalty: Any,
     ) -> tuple[State, Said]:
         """D learns to tell x from as many pictures by G. G stays as it is.
 

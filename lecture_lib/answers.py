@@ -9,6 +9,7 @@ from functools import wraps
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 
 class NotYetError(Exception):
@@ -44,7 +45,7 @@ def as_number(name: str, value: Any) -> float:
     return number
 
 
-def as_array(value: Any, shape: tuple[int, ...]) -> np.ndarray:
+def as_array(value: Any, shape: tuple[int, ...]) -> Float[np.ndarray, "..."]:
     """What a student's function returned as an array of a shape; a hint if it is none."""
     if value is ... or value is None:
         raise NotYetError("The function returns nothing yet: write the formula after `return`.")

@@ -1,15 +1,16 @@
 """How sharp and how grey pictures are, and how much blur lies between two sets of them."""
 
 import math
-from typing import Any
 
 import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Float, Real
 from scipy import ndimage, optimize
 
 from lecture_lib.measures import checked_pictures
 
 
-def sharpness(images: Any) -> np.ndarray:
+def sharpness(images: Real[ArrayLike, "*batch height width"]) -> Float[np.ndarray, "*batch"]:
     """How sharp each picture is: the root mean square of its spatial frequency, in radians a pixel.
 
     The root of sum |gradient|^2 / sum brightness^2, with black beyond the edge, and differences of neighbours
@@ -34,10 +35,10 @@ def sharpness(images: Any) -> np.ndarray:
     if not (energy > 0).all():
         raise ValueError("images has a picture that is black all over; it has no sharpness")
     slopes = sum((np.diff(around, axis=axis) ** 2).sum(axis=(-2, -1)) for axis in (-2, -1))
-    return np.sqrt(slopes / energy)
+    return np.asarray(np.sqrt(slopes / energy))
 
 
-def greyness(images: Any) -> np.ndarray:
+def greyness(images: Real[ArrayLike, "*batch height width"]) -> Float[np.ndarray, "*batch"]:
     """How much of each picture is neither black nor white: sum 4 x (1 - x) / sum x over its pixels.
 
     0 for a picture of black and white only. Laying two such pictures over each other, half and half, raises
@@ -58,10 +59,12 @@ def greyness(images: Any) -> np.ndarray:
     total = ink.sum(axis=(-2, -1))
     if not (total > 0).all():
         raise ValueError("images has a picture that is black all over; it has no greyness")
-    return (4 * ink * (1 - ink)).sum(axis=(-2, -1)) / total
+    return np.asarray((4 * ink * (1 - ink)).sum(axis=(-2, -1)) / total)
 
 
-def blurred(images: Any, sigma: float) -> np.ndarray:
+def blurred(
+    images: Real[ArrayLike, "*batch height width"], sigma: float
+) -> Float[np.ndarray, "*batch height width"]:
     """Pictures after a Gaussian blur, black beyond the edge.
 
     Args:
@@ -77,7 +80,12 @@ def blurred(images: Any, sigma: float) -> np.ndarray:
     return ndimage.gaussian_filter(ink, sigma, mode="constant", axes=(-2, -1))
 
 
-def blur_between(sharp: Any, soft: Any, *, most: float = 4.0) -> float:
+def blur_between(
+    sharp: Real[ArrayLike, "n height width"],
+    soft: Real[ArrayLike, "m soft_height soft_width"],
+    *,
+    most: float = 4.0,
+) -> float:
     """How far pictures have to be blurred to be, in the mean, as sharp as others.
 
     Args:

@@ -12,7 +12,7 @@ network bends within q. See `eps_rule`.
 import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -200,7 +200,9 @@ def eps_rule(points: int | None = None, *, latent: int = 1) -> Rule:
     return quadrature.trapezoid(-10.0, 10.0, points, latent=latent)
 
 
-def checked(model: InfiniteMixture, x: Any, q: Posterior) -> tuple[Array, Posterior]:
+def checked(
+    model: InfiniteMixture, x: Float[ArrayLike, "batch *dim"], q: Posterior
+) -> tuple[Float[Array, "batch *dim"], Posterior]:
     """Give x and q as arrays, or raise TypeError or ValueError unless they fit each other and the model."""
     if isinstance(model.prior, priors.Uniform):
         raise ValueError(

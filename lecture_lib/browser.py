@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from flax import nnx
-from jaxtyping import Float32
+from jax.typing import ArrayLike
+from jaxtyping import Float32, Real
 
 from lecture_lib import checks
 from lecture_lib.conditional import ConditionalDecoder, ConditionalEncoder
@@ -98,7 +99,7 @@ def _name(activation: Any) -> str:
     return _NAMES[activation]
 
 
-def as_bytes(*floats: np.ndarray) -> bytes:
+def as_bytes(*floats: Real[ArrayLike, "..."]) -> bytes:
     """Numbers for the page, behind four bytes of which the first says how long a number is: 2 or 4 bytes.
 
     Half precision is chosen where it loses nothing, as with weights that are shipped in half precision.

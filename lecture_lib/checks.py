@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Real
 
 
 def is_traced(value: Any) -> bool:
@@ -46,7 +47,7 @@ def floats(**values: Any) -> list[jax.Array]:
     return [jnp.asarray(value, dtype) for value in values.values()]
 
 
-def real(name: str, value: Any) -> Any:
+def real(name: str, value: Any) -> Real[np.ndarray, "..."]:
     """`value` as a NumPy array in float64, or TypeError / ValueError unless it holds real numbers.
 
     Traced values come back as they are.

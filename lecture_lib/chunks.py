@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 from tqdm.std import tqdm
 
 from lecture_lib import checks
@@ -66,7 +67,7 @@ def run(
     advance: Callable[[Any, int, int], tuple[Any, Any]],
     *,
     steps: int,
-    losses: Callable[[Any], np.ndarray],
+    losses: Callable[[Any], Float[np.ndarray, "*runs steps"]],
     weights: Callable[[Any], Any],
     after: Callable[[State], None],
     stops: Collection[int] = (),

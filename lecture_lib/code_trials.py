@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KNeighborsRegressor
@@ -39,11 +40,11 @@ def _along(points: np.ndarray) -> np.ndarray:
 class Codes(NamedTuple):
     """What two mixtures know of each point."""
 
-    cluster: np.ndarray
+    cluster: Float[np.ndarray, "n components"]
     """The most responsible component, one-hot, shape (n, components)."""
-    responsibilities: np.ndarray
+    responsibilities: Float[np.ndarray, "n components"]
     """P(m|x), shape (n, components)."""
-    z: np.ndarray
+    z: Float[np.ndarray, "n 1"]
     """E[z|x], shape (n, 1)."""
 
 
@@ -60,7 +61,9 @@ def _codes(finite: Mixture, infinite: InfiniteMixture, x: Any) -> tuple[Any, Any
     return finite.responsibilities(x), posterior @ rule.nodes
 
 
-def position_errors(train: Codes, train_angle: Any, test: Codes, test_angle: Any) -> dict[str, float]:
+def position_errors(
+    train: Codes, train_angle: Float[ArrayLike, " n"], test: Codes, test_angle: Float[ArrayLike, " m"]
+) -> dict[str, float]:
     """How well each code tells where along the arc a point was made.
 
     For each code the angle of a test point is guessed as the mean over the 10 training points with the

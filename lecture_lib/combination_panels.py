@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Float, Real
 
 from lecture_lib import combinations, figures, problem_trials
 from lecture_lib.combinations import Combination
@@ -18,7 +20,7 @@ class Composed(NamedTuple):
 
     kind: str
     which: int
-    picture: np.ndarray
+    picture: Float[np.ndarray, " pixels"]
     """Flat, as all of them."""
     path: list[Combination]
     """Of 1, 2, ... pictures."""
@@ -28,7 +30,9 @@ class Composed(NamedTuple):
 
 
 @figures.styled
-def combination_panel(database: Any, kinds: Mapping[str, Any], *, k: int = 2) -> Panel:
+def combination_panel(
+    database: Real[ArrayLike, "n pixels"], kinds: Mapping[str, Real[ArrayLike, "m pixels"]], *, k: int = 2
+) -> Panel:
     """A picture, the k pictures of the database that explain it best (greedily), their sum and the residual.
 
     Args:

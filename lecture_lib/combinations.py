@@ -8,7 +8,8 @@ orthogonal matching pursuit (Pati, Rezaiifar and Krishnaprasad 1993) whose weigh
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jax.typing import ArrayLike
+from jaxtyping import Float, Int, Real
 from scipy import optimize
 
 from lecture_lib import checks
@@ -27,12 +28,14 @@ class Combination(NamedTuple):
     explained: float
     """Share of the energy that the combination explains, from 0 to 1; see `explained_energy`."""
 
-    def picture(self, database: Any) -> Float[np.ndarray, " pixels"]:
+    def picture(self, database: Real[ArrayLike, "n pixels"]) -> Float[np.ndarray, " pixels"]:
         """The combination itself: sum_j weights_j * database[chosen_j]."""
         return self.weights @ np.asarray(database, np.float64)[self.chosen]
 
 
-def explained_energy(x: Any, combination: Any) -> np.ndarray:
+def explained_energy(
+    x: Real[ArrayLike, "*batch pixels"], combination: Real[ArrayLike, "*batch pixels"]
+) -> Float[np.ndarray, "*batch"]:
     """1 - |x - combination|^2 / |x|^2: 1 if they are the same, 0 for a black picture.
 
     Args:
@@ -49,10 +52,10 @@ def explained_energy(x: Any, combination: Any) -> np.ndarray:
     energy = (x**2).sum(axis=-1)
     if not np.all(energy > 0):
         raise ValueError("x has a picture that is black all over; there is nothing to be explained")
-    return 1 - ((x - combination) ** 2).sum(axis=-1) / energy
+    return np.asarray(1 - ((x - combination) ** 2).sum(axis=-1) / energy)
 
 
-def pursue(database: Any, x: Any, k: int) -> list[Combination]:
+def pursue(database: Real[ArrayLike, "n pixels"], x: Real[ArrayLike, " pixels"], k: int) -> list[Combination]:
     """Combinations of 1, 2, ..., k pictures, each found by adding one to those before.
 
     Added is the picture most like what is still unexplained (the largest cosine with the residual); then all
@@ -89,7 +92,9 @@ def pursue(database: Any, x: Any, k: int) -> list[Combination]:
     return found
 
 
-def best_pairs(database: Any, pictures: Any) -> list[Combination]:
+def best_pairs(
+    database: Real[ArrayLike, "n pixels"], pictures: Real[ArrayLike, "m pixels"]
+) -> list[Combination]:
     """The best non-negative combination of at most two pictures, for each of some: all pairs are tried.
 
     In closed form: with u_i the cosine of x and picture i, times |x|, and c that of both pictures, they
@@ -129,7 +134,11 @@ def best_pairs(database: Any, pictures: Any) -> list[Combination]:
     return found
 
 
-def curve(database: Any, pictures: Any, ks: tuple[int, ...]) -> Float[np.ndarray, "n ks"]:
+def curve(
+    database: Real[ArrayLike, "n pixels"],
+    pictures: Real[ArrayLike, "m pixels"],
+    ks: tuple[int, ...],
+) -> Float[np.ndarray, "m ks"]:
     """Explained energy of each picture by its combinations of each size, by `pursue`.
 
     Args:

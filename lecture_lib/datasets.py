@@ -13,7 +13,8 @@ from typing import Any, Literal, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32, Int32, PRNGKeyArray
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Float32, Int32, PRNGKeyArray, Real
 from scipy import stats
 
 from lecture_lib import checks, mnist_files, quadrature
@@ -146,11 +147,11 @@ class Curve:
     heavy: bool = False
     """Whether the density falls as slowly as a power of x."""
 
-    def density(self, x: Any) -> np.ndarray:
+    def density(self, x: Real[ArrayLike, "*shape"]) -> Float[np.ndarray, "*shape"]:
         """P(x), elementwise, in float64."""
         return np.asarray(sum(w * part.pdf(x) for w, part in zip(self.shares, self.parts, strict=True)))
 
-    def cdf(self, x: Any) -> np.ndarray:
+    def cdf(self, x: Real[ArrayLike, "*shape"]) -> Float[np.ndarray, "*shape"]:
         """Share of the probability below x, elementwise, in float64."""
         return np.asarray(sum(w * part.cdf(x) for w, part in zip(self.shares, self.parts, strict=True)))
 

@@ -3,7 +3,8 @@
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jax.typing import ArrayLike
+from jaxtyping import Float, Real
 
 from lecture_lib import checks, figures
 
@@ -13,7 +14,7 @@ SIDE = 120
 """Height and width of a digit that is shown, dots."""
 
 
-def shown(images: Float[Any, "..."], look: str) -> Float[np.ndarray, "n 120 120"]:
+def shown(images: Real[ArrayLike, "n *pixels"], look: str) -> Float[np.ndarray, "n 120 120"]:
     """8x8 pictures for the eye: as ink (see `figures.as_ink`), or blown up with every pixel to be seen.
 
     Args:
@@ -33,7 +34,7 @@ def shown(images: Float[Any, "..."], look: str) -> Float[np.ndarray, "n 120 120"
 
 
 def wall(
-    images: Float[Any, "..."], look: str, *, columns: int, below: int = 0
+    images: Real[ArrayLike, "n *pixels"], look: str, *, columns: int, below: int = 0
 ) -> Float[np.ndarray, "height width"]:
     """Digits in rows, as one picture.
 

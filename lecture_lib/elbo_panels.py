@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from lecture_lib import bounds, elbo_trials, figures, gradients, quadrature, variational
 from lecture_lib.figures import BLUE, FAINT, GREEN, INK, ORANGE, PURPLE, SKY, Drawing
@@ -31,11 +31,11 @@ class Bar(NamedTuple):
     """L_b."""
     kl: float
     """KL(q || P(z|x)), by another route than L_b."""
-    q: np.ndarray
+    q: Float[np.ndarray, " points"]
     """q(z|x) on the grid of z, shape (points,)."""
-    posterior: np.ndarray
+    posterior: Float[np.ndarray, " points"]
     """P(z|x) there."""
-    likelihood: np.ndarray
+    likelihood: Float[np.ndarray, " points"]
     """P(x|z) there; no density in z."""
 
 
@@ -207,7 +207,7 @@ class Warned(NamedTuple):
     slope: float
     elbo: float
     log_prob: float
-    posterior: np.ndarray
+    posterior: Float[np.ndarray, " points"]
     """P(z|x) on the grid of z, shape (points,)."""
 
 
@@ -286,13 +286,13 @@ class Estimates(NamedTuple):
     """L_b by quadrature, nats."""
     log_prob: float
     """log P(x)."""
-    means: np.ndarray
+    means: Float[np.ndarray, "numbers sets"]
     """Estimates of L_b from n draws, for each n of NUMBERS and each set of draws, shape (numbers, SETS)."""
-    weighted: np.ndarray
+    weighted: Float[np.ndarray, " ks"]
     """The importance-weighted bound for each k of KS, shape (ks,)."""
-    reparameterised: np.ndarray
+    reparameterised: Float[np.ndarray, " n"]
     """Single-draw estimates of the derivative of L_b by q's mean, shape (n,)."""
-    score: np.ndarray
+    score: Float[np.ndarray, " n"]
     """The same by the score function."""
     gradient: float
     """That derivative by quadrature."""

@@ -188,24 +188,24 @@ def train_vae(key: PRNGKeyArray, *, progress: str | None = None) -> training.Fit
 class Gaps(NamedTuple):
     """How a VAE's bound falls short of log P(x), for each x, in nats; float64 arrays of shape (batch,)."""
 
-    log_prob: np.ndarray
+    log_prob: Float[np.ndarray, " batch"]
     """log P(x), by Gauss-Legendre quadrature over z."""
-    elbo: np.ndarray
+    elbo: Float[np.ndarray, " batch"]
     """L_b of the encoder's q, by quadrature over eps."""
-    kl: np.ndarray
+    kl: Float[np.ndarray, " batch"]
     """KL(q || P(z|x)) of the encoder's q, by the trapezoid rule over z."""
-    best_elbo: np.ndarray
+    best_elbo: Float[np.ndarray, " batch"]
     """L_b of the best Gaussian q."""
-    best_kl: np.ndarray
+    best_kl: Float[np.ndarray, " batch"]
     """KL(q || P(z|x)) of the best Gaussian q."""
 
     @property
-    def amortisation(self) -> np.ndarray:
+    def amortisation(self) -> Float[np.ndarray, " batch"]:
         """What the encoder's q loses against the best Gaussian one."""
         return self.best_elbo - self.elbo
 
     @property
-    def family(self) -> np.ndarray:
+    def family(self) -> Float[np.ndarray, " batch"]:
         """What the best Gaussian q loses against the exact posterior."""
         return self.log_prob - self.best_elbo
 

@@ -11,6 +11,8 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 import matplotlib as mpl
 import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Float, Real
 from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -179,7 +181,7 @@ class Drawing(Generic[T]):
         return float(there[0]), float(there[1])
 
 
-def pixels(image: Any, alt: str, *, scale: int = 6) -> Still:
+def pixels(image: Real[ArrayLike, "height width"], alt: str, *, scale: int = 6) -> Still:
     """A grey picture, encoded directly: no axes, no Matplotlib.
 
     Args:
@@ -198,7 +200,7 @@ def pixels(image: Any, alt: str, *, scale: int = 6) -> Still:
     return Still(_encode(shown.resize(size, Image.Resampling.BICUBIC), _SMALL), alt)
 
 
-def strip(images: Any, *, gap: int = 1) -> np.ndarray:
+def strip(images: Real[ArrayLike, "n height width"], *, gap: int = 1) -> Real[np.ndarray, "height wide"]:
     """Pictures side by side.
 
     Args:
@@ -217,7 +219,9 @@ def strip(images: Any, *, gap: int = 1) -> np.ndarray:
 
 
 @styled
-def moon_row(images: Any, titles: Sequence[str], heading: str, alt: str) -> Still:
+def moon_row(
+    images: Real[ArrayLike, "n height width"], titles: Sequence[str], heading: str, alt: str
+) -> Still:
     """Moons side by side, each with a title under it.
 
     Args:
@@ -244,7 +248,9 @@ def moon_row(images: Any, titles: Sequence[str], heading: str, alt: str) -> Stil
 
 
 @styled
-def ten_digits(images: Any, heading: str, alt: str, *, own: int | None = None) -> Still:
+def ten_digits(
+    images: Real[ArrayLike, "10 height width"], heading: str, alt: str, *, own: int | None = None
+) -> Still:
     """Digits 0 to 9 in two rows of five.
 
     Args:
@@ -266,7 +272,9 @@ def ten_digits(images: Any, heading: str, alt: str, *, own: int | None = None) -
     return still(fig, alt)
 
 
-def as_ink(images: Any, *, zoom: int = 12) -> np.ndarray:
+def as_ink(
+    images: Real[ArrayLike, "*batch height width"], *, zoom: int = 12
+) -> Float[np.ndarray, "*batch tall wide"]:
     """8x8 digits as ink on paper would look: for the eye only, nothing is measured on it.
 
     One black pixel around, cubic interpolation, and sigmoid((u - 0.45) * 10), which sharpens the edges.
@@ -291,8 +299,8 @@ def as_ink(images: Any, *, zoom: int = 12) -> np.ndarray:
 
 @styled
 def curves(
-    x: Any,
-    ys: dict[str, Any],
+    x: Real[ArrayLike, " n"],
+    ys: dict[str, Real[ArrayLike, " n"]],
     *,
     title: str,
     xlabel: str,

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from lecture_lib import checks, figures, gan_trials
 from lecture_lib.digit_pictures import INK_LOOK, LOOKS, blank, shown, wall
@@ -24,11 +25,11 @@ class Reached(NamedTuple):
     """What the panel of the gradient draws."""
 
     step: int
-    image: np.ndarray
+    image: Float[np.ndarray, " 64"]
     """A sample, shape (64,)."""
     said: float
     """D of it."""
-    pull: np.ndarray
+    pull: Float[np.ndarray, " 64"]
     """What D asks for: minus the gradient of -log D by the pixels, shape (64,)."""
     row: int
     """The nearest real digit that D has learned from."""

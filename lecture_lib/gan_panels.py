@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Float
 from matplotlib.collections import LineCollection
 from sklearn.pipeline import Pipeline
 
@@ -65,10 +67,10 @@ class Opinions:
         """What moves."""
         return [self.bars, *self.numbers]
 
-    def show(self, probabilities: Any) -> None:
+    def show(self, probabilities: Float[ArrayLike, " n"]) -> None:
         """Set them all; shape (n,), from 0 to 1."""
         lines = []
-        for (row, column), text, p in zip(self._places, self.numbers, probabilities, strict=True):
+        for (row, column), text, p in zip(self._places, self.numbers, np.asarray(probabilities), strict=True):
             left, y = column * self._width + 2, row * self._height + SIDE + 5
             lines.append([(left, y), (left + p * SIDE, y)])
             text.set_text(f"{p:.2f}")
@@ -91,9 +93,9 @@ class Generation(NamedTuple):
     place: int
     """Which generation, counted from 0."""
     step: int
-    images: np.ndarray
+    images: Float[np.ndarray, "24 64"]
     """Samples, shape (24, 64)."""
-    said: np.ndarray
+    said: Float[np.ndarray, " 24"]
     """What D says of each: probability of being real, shape (24,)."""
     worth: Worth
     """The judge on 1000 samples."""

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from lecture_lib import adversarial, checks, figures, gan_trials
 from lecture_lib.digit_pictures import INK_LOOK, wall
@@ -26,17 +27,17 @@ class Round(NamedTuple):
     """The generation it started from."""
     log: tuple[tuple[str, float], ...]
     """The steps since: whose, and the learning rate."""
-    images: np.ndarray
+    images: Float[np.ndarray, "8 64"]
     """Eight samples, shape (8, 64)."""
-    said: np.ndarray
+    said: Float[np.ndarray, " 8"]
     """D of each, shape (8,)."""
-    fake: np.ndarray
+    fake: Float[np.ndarray, " 60"]
     """D of 60 samples, shape (60,)."""
-    real: np.ndarray
+    real: Float[np.ndarray, " 60"]
     """D of 60 held-out real digits, shape (60,)."""
-    course: np.ndarray
+    course: Float[np.ndarray, "steps 2"]
     """Mean of `fake` and of `real` before the first step and after each, shape (steps + 1, 2)."""
-    first: tuple[np.ndarray, np.ndarray]
+    first: tuple[Float[np.ndarray, " 60"], Float[np.ndarray, " 60"]]
     """`fake` and `real` at the start."""
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from flax import nnx
 from jax.typing import ArrayLike
-from jaxtyping import Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, Real
 
 from lecture_lib import adversarial, checks, chunks, training
 from lecture_lib.networks import GAN, Generator
@@ -19,17 +19,17 @@ from lecture_lib.training import Schedule
 
 
 class GANHistory(NamedTuple):
-    """What happened at each step; every array has shape (steps run,), or (runs, steps run) of `fit_gans`."""
+    """What happened at each step; of `fit_gans`, all but `step` has an axis of runs in front."""
 
-    step: np.ndarray
+    step: Int[np.ndarray, " steps"]
     """0, 1, 2, ...: the number of steps of G made before."""
-    discriminator_loss: np.ndarray
+    discriminator_loss: Float[np.ndarray, "*runs steps"]
     """D's loss before its last update in this step, with the penalty."""
-    generator_loss: np.ndarray
+    generator_loss: Float[np.ndarray, "*runs steps"]
     """G's loss before its update."""
-    real: np.ndarray
+    real: Float[np.ndarray, "*runs steps"]
     """Mean probability that D gave to real x, before that update."""
-    fake: np.ndarray
+    fake: Float[np.ndarray, "*runs steps"]
     """The same for generated x."""
 
 
@@ -62,9 +62,9 @@ class FittedGAN(NamedTuple):
 class Rules(NamedTuple):
     """Numbers that may differ from game to game, none of them compiled in."""
 
-    generator_rate: Any
-    discriminator_rate: Any
-    penalty: Any
+    generator_rate: Real[ArrayLike, "*#runs"]
+    discriminator_rate: Real[ArrayLike, "*#runs"]
+    penalty: Real[ArrayLike, "*#runs"]
 
 
 def _step(
@@ -208,7 +208,7 @@ class FittedGANs(NamedTuple):
 
     last: adversarial.State
     """Where the games ended: arrays of shape (runs, ...)."""
-    steps: np.ndarray
+    steps: Int[np.ndarray, " frames"]
     """After which steps the games were kept, as far as training came; shape (frames,)."""
     kept: adversarial.State
     """The games after those steps: arrays of shape (frames, runs, ...); None for parts that were not kept."""
@@ -220,7 +220,7 @@ class FittedGANs(NamedTuple):
     """Whether training was interrupted before its last step."""
 
     @property
-    def diverged(self) -> np.ndarray:
+    def diverged(self) -> Bool[np.ndarray, " runs"]:
         """Which games have a weight that is not finite, shape (runs,)."""
         weights = jax.tree.leaves((self.last.generator, self.last.discriminator))
         finite = [np.isfinite(leaf).reshape(len(leaf), -1).all(axis=1) for leaf in weights]
@@ -264,14 +264,14 @@ def fit_gans(
     build: Callable[[nnx.Rngs], GAN],
     data: Float[ArrayLike, "n pixels"],
     *,
-    keys: PRNGKeyArray,
+    keys: Key[Array, " runs"],
     steps: int,
     every: int,
     batch_size: int = 64,
     d_steps: int = 1,
-    generator_rate: Float[ArrayLike, "*runs"] = 5e-4,
-    discriminator_rate: Float[ArrayLike, "*runs"] = 5e-4,
-    penalty: Float[ArrayLike, "*runs"] = 0.1,
+    generator_rate: Real[ArrayLike, "*#runs"] = 5e-4,
+    discriminator_rate: Real[ArrayLike, "*#runs"] = 5e-4,
+    penalty: Real[ArrayLike, "*#runs"] = 0.1,
     losses: GANLosses = NON_SATURATING,
     transform: optax.GradientTransformation = adversarial.ADAM,
     start: Callable[[adversarial.State], adversarial.State] | None = None,
@@ -318,12 +318,16 @@ def fit_gans(
     unknown = set(keep) - set(adversarial.State._fields)
     if unknown:
         raise ValueError(f"keep has {sorted(unknown)}; expected fields of adversarial.State")
-    told = Rules(generator_rate, discriminator_rate, penalty)
-    for name, value in told._asdict().items():
+    told = {
+        "generator_rate": generator_rate,
+        "discriminator_rate": discriminator_rate,
+        "penalty": penalty,
+    }
+    for name, value in told.items():
         checks.at_least_zero(name, value)
         if np.shape(value) not in ((), keys.shape):
             raise ValueError(f"{name} has shape {np.shape(value)}; expected one number or {keys.shape}")
-    rules = Rules(*(jnp.broadcast_to(jnp.asarray(value, float), keys.shape) for value in told))
+    rules = Rules(*(jnp.broadcast_to(jnp.asarray(value, float), keys.shape) for value in told.values()))
     game, _ = adversarial.start(like, losses, transform)
 
     def first(key: PRNGKeyArray) -> adversarial.State:

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Float, PRNGKeyArray
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 from scipy.spatial import distance
 from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model import LogisticRegression
@@ -75,15 +76,15 @@ def train(
 
 
 @partial(jax.jit, static_argnames="n")
-def draw(generator: Generator, key: PRNGKeyArray, n: int) -> Float[Any, "n pixels"]:
+def draw(generator: Generator, key: PRNGKeyArray, n: int) -> Float[Array, "n pixels"]:
     """Pictures of n draws z ~ N(0, I); the same key gives the same z to every generator."""
     return generator.sample(key, n)
 
 
 @jax.jit
-def probability(discriminator: Discriminator, x: Any) -> Float[Any, " n"]:
+def probability(discriminator: Discriminator, x: Float[ArrayLike, "n pixels"]) -> Float[Array, " n"]:
     """What D says of each picture, x of shape (n, pixels): its probability of being real, from 0 to 1."""
-    return jax.nn.sigmoid(discriminator(x))
+    return jax.nn.sigmoid(discriminator(jnp.asarray(x)))
 
 
 # --- what samples are worth ---------------------------------------------------------------------
@@ -98,7 +99,9 @@ def judge(data: Digits) -> Pipeline:
     return make_pipeline(likeness, LogisticRegression(C=100, max_iter=2000)).fit(data.x, data.labels)
 
 
-def nearest(x: Float[Any, "n pixels"], data: Float[Any, "m pixels"]) -> tuple[np.ndarray, np.ndarray]:
+def nearest(
+    x: Float[ArrayLike, "n pixels"], data: Float[ArrayLike, "m pixels"]
+) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
     """The nearest of `data` to each x.
 
     Returns:
@@ -107,7 +110,7 @@ def nearest(x: Float[Any, "n pixels"], data: Float[Any, "m pixels"]) -> tuple[np
     Raises:
         ValueError: `data` is empty.
     """
-    if not len(data):
+    if not np.size(data):
         raise ValueError("data is empty; expected at least one picture")
     pictures = {"x": checks.real("x", x), "data": checks.real("data", data)}
     for name, value in pictures.items():
@@ -127,7 +130,7 @@ class Worth(NamedTuple):
     """The share of each digit, as the judge reads them."""
 
 
-def worth(classifier: Pipeline, x: Float[Any, "n pixels"]) -> Worth:
+def worth(classifier: Pipeline, x: Float[ArrayLike, "n pixels"]) -> Worth:
     """Judge samples.
 
     Args:
@@ -143,7 +146,7 @@ def worth(classifier: Pipeline, x: Float[Any, "n pixels"]) -> Worth:
 
 
 @jax.jit
-def pull(discriminator: Discriminator, x: Float[Any, "n pixels"]) -> Float[Any, "n pixels"]:
+def pull(discriminator: Discriminator, x: Float[ArrayLike, "n pixels"]) -> Float[Array, "n pixels"]:
     """What a step of G is told of each picture: minus the gradient of -log D(x) by its pixels.
 
     Positive where D asks for more light. The whole gradient of G's parameters is the negative of this one,
@@ -153,7 +156,7 @@ def pull(discriminator: Discriminator, x: Float[Any, "n pixels"]) -> Float[Any, 
         discriminator: D, by its logits.
         x: Pictures, shape (n, pixels).
     """
-    return -jax.grad(lambda x: jax.nn.softplus(-discriminator(x)).sum())(x)
+    return -jax.grad(lambda x: jax.nn.softplus(-discriminator(x)).sum())(jnp.asarray(x))
 
 
 # --- what happens if D is not frozen ------------------------------------------------------------
@@ -165,22 +168,22 @@ Freed = Literal["nothing", "last bias", "everything"]
 class Drift(NamedTuple):
     """A few steps of G's loss, with a D that is not frozen, or only in part; before the first, after each."""
 
-    made: Float[np.ndarray, "steps+1 samples pixels"]
+    made: Float[np.ndarray, "states samples pixels"]
     """Pictures of the same codes."""
-    fake: Float[np.ndarray, "steps+1 samples"]
+    fake: Float[np.ndarray, "states samples"]
     """What D says of each: probability of being real."""
-    real: Float[np.ndarray, " steps+1"]
+    real: Float[np.ndarray, " states"]
     """The mean of what it says of real pictures."""
-    noise: Float[np.ndarray, " steps+1"]
+    noise: Float[np.ndarray, " states"]
     """The mean of what it says of pictures of uniform noise."""
-    bias: Float[np.ndarray, " steps+1"]
+    bias: Float[np.ndarray, " states"]
     """The gradient of G's loss by D's last bias, on these codes: -mean(1 - D)."""
 
 
 def drift(
     game: adversarial.Game,
     state: adversarial.State,
-    real: Float[Any, "n pixels"],
+    real: Float[ArrayLike, "n pixels"],
     *,
     freed: Freed,
     steps: int,

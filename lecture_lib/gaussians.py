@@ -25,7 +25,9 @@ LOG_2PI = math.log(2 * math.pi)
 
 
 def normal_log_prob(
-    x: Float[ArrayLike, "..."], mean: Float[ArrayLike, "..."], log_var: Float[ArrayLike, "..."]
+    x: Float[ArrayLike, "..."] | int,
+    mean: Float[ArrayLike, "..."] | int,
+    log_var: Float[ArrayLike, "..."] | int,
 ) -> Float[Array, "..."]:
     """Log-density of N(mean, exp(log_var)) at x, elementwise, in nats.
 
@@ -235,8 +237,8 @@ class Mixture:
         half_log_det = jnp.log(jnp.diagonal(factors, axis1=-2, axis2=-1)).sum(axis=-1)
         return log_weights - half_log_det + normal_log_prob(eps, 0.0, 0.0).sum(axis=-1)
 
-    def tree_flatten(self) -> tuple[tuple[Array, ...], None]:
-        """For JAX: the arrays."""
+    def tree_flatten(self) -> tuple[tuple[Any, ...], None]:
+        """For JAX: the arrays, or what stands in their place."""
         return (self.weights, self.means, self.covariances), None
 
     @classmethod
@@ -376,7 +378,7 @@ class InfiniteMixture(nnx.Module):
 
     def __init__(
         self,
-        network: Callable[[Array], tuple[Array, Array]],
+        network: Callable[[Float[Array, "n latent"]], tuple[Float[Array, "n *dim"], Float[Array, "n *dim"]]],
         prior: Prior = priors.NORMAL,
         *,
         latent: int = 1,
@@ -434,7 +436,11 @@ class InfiniteMixture(nnx.Module):
         return normal_log_prob(x[..., None, :], mean, log_var).sum(axis=-1)
 
     def log_posterior(
-        self, x: Float[ArrayLike, "*batch_dim"], z: Float[ArrayLike, "n latent"], *, rule: Rule | None = None
+        self,
+        x: Float[ArrayLike, "*batch_dim"],
+        z: Float[ArrayLike, "n latent"],
+        *,
+        rule: Rule | None = None,
     ) -> Float[Array, "*batch n"]:
         """Log of P(z|x) = P(z) P(x|z) / P(x): a density in z, exact up to the quadrature of P(x)."""
         return self.log_joint(x, z) - self.log_prob(x, rule=rule)[..., None]

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Float
 from matplotlib.collections import LineCollection
 
 from lecture_lib import figures, mixture_trials
@@ -39,12 +41,12 @@ class Pushed(NamedTuple):
     """mu(z) and sigma(z): the Gaussian that z names."""
     prior_density: float
     """P(z)."""
-    bells: np.ndarray
+    bells: Float[np.ndarray, "k points"]
     """What each of K Gaussians adds, shape (K, points); none are shown for K above 100."""
-    lines: np.ndarray
+    lines: Float[np.ndarray, "lines 2"]
     """The z and mu(z) of some Gaussians, shape (lines, 2)."""
-    how_many: Any
-    density: np.ndarray
+    how_many: int | str
+    density: Float[np.ndarray, " points"]
     """The sum of the Gaussians, shape (points,)."""
     errors: Errors
     """Of the integral against the curve."""
@@ -204,9 +206,9 @@ class Coded(NamedTuple):
     """What the panel of clusters and codes draws."""
 
     x: tuple[float, float]
-    responsibilities: np.ndarray
+    responsibilities: Float[np.ndarray, " components"]
     """P(m|x) of the finite mixture, shape (components,)."""
-    posterior: np.ndarray
+    posterior: Float[np.ndarray, " points"]
     """P(z|x) of the infinite mixture on the grid of z, shape (points,)."""
     mean: float
     """E[z|x]."""
@@ -249,7 +251,7 @@ def encode(finite: Mixture, infinite: InfiniteMixture, x: tuple[float, float]) -
 
 
 @figures.styled
-def code_panel(finite: Mixture, infinite: InfiniteMixture, x: Any) -> Panel:
+def code_panel(finite: Mixture, infinite: InfiniteMixture, x: Float[ArrayLike, "n 2"]) -> Panel:
     """One point of the plane as a choice among clusters, and as a place along z. Drag the point.
 
     Args:

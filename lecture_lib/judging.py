@@ -227,7 +227,9 @@ def opinions(judges: Mapping[str, Judge], pictures: Edited) -> dict[str, Prefere
     return {name: prefers(judge(pictures.tails), judge(pictures.strays)) for name, judge in judges.items()}
 
 
-def maps(judges: Mapping[str, Judge], picture: Float[np.ndarray, "height width"]) -> dict[str, np.ndarray]:
+def maps(
+    judges: Mapping[str, Judge], picture: Float[np.ndarray, "height width"]
+) -> dict[str, Float[np.ndarray, "height width"]]:
     """What each judge says of the same change on every blank pixel.
 
     Args:

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from lecture_lib import checks
 
-Activation = Callable[[Array], Array]
+Activation = Callable[[Float[Array, "*shape"]], Float[Array, "*shape"]]
 
 
 class Fixed(nnx.Variable[Array]):

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from lecture_lib import figures, moon
 from lecture_lib.figures import BLUE, GREEN, INK, ORANGE, PURPLE, Drawing
@@ -16,7 +17,7 @@ class Guessed(NamedTuple):
     """Probability of the second picture."""
     mix: float
     """How much of the second picture is in the answer."""
-    answer: np.ndarray
+    answer: Float[np.ndarray, "size size"]
     error: float
     """Expected squared error of the answer, summed over pixels."""
     mean_error: float

@@ -2,9 +2,12 @@
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Bool, Float, Int, Real, Shaped
 from scipy import integrate, ndimage, special, stats
 
 from lecture_lib import checks, moon
@@ -13,17 +16,21 @@ _FINER = 4
 """How much finer the grid of `thickness` is than the picture's."""
 
 
+CDF = Callable[[Float[np.ndarray, " m"]], Float[np.ndarray, " m"]]
+"""A cumulative distribution function."""
+
+
 class NearestMoon(NamedTuple):
     """The true moon that looks most like each picture."""
 
-    phase: np.ndarray
+    phase: Int[np.ndarray, " n"]
     """Its phase angle, degrees, shape (n,)."""
-    distance: np.ndarray
+    distance: Float[np.ndarray, " n"]
     """Root mean square difference per pixel, in units of brightness, shape (n,)."""
 
 
 @functools.lru_cache(maxsize=4)
-def true_moons(size: int, step: int = 1) -> tuple[np.ndarray, np.ndarray]:
+def true_moons(size: int, step: int = 1) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n pixels"]]:
     """Waxing moons every `step` degrees: phases (n,), from 0 up to 179, and pictures (n, size * size)."""
     phases = np.arange(0, 180, step)
     pictures = np.asarray(moon.render_many(phases, size)).reshape(len(phases), -1)
@@ -31,7 +38,7 @@ def true_moons(size: int, step: int = 1) -> tuple[np.ndarray, np.ndarray]:
     return phases, pictures
 
 
-def nearest_moon(images: Any, *, step: int = 1) -> NearestMoon:
+def nearest_moon(images: Real[ArrayLike, "n pixels"], *, step: int = 1) -> NearestMoon:
     """Compare pictures with the true waxing moons of every `step` degrees from 0 up to 179.
 
     Args:
@@ -52,12 +59,12 @@ def nearest_moon(images: Any, *, step: int = 1) -> NearestMoon:
     return NearestMoon(phases[best], distances[np.arange(len(images)), best])
 
 
-def rms(a: Any, b: Any) -> np.ndarray:
+def rms(a: Real[ArrayLike, "*#batch n"], b: Real[ArrayLike, "*#batch n"]) -> Float[np.ndarray, "*batch"]:
     """Root mean square difference over the last axis, in float64."""
-    return np.sqrt(np.mean((checks.real("a", a) - checks.real("b", b)) ** 2, axis=-1))
+    return np.asarray(np.sqrt(np.mean((checks.real("a", a) - checks.real("b", b)) ** 2, axis=-1)))
 
 
-def in_order(codes: Any) -> np.ndarray:
+def in_order(codes: Real[ArrayLike, "*batch n"]) -> Bool[np.ndarray, "*batch"]:
     """Whether codes rise or fall strictly along the last axis, shape (..., n) -> (...).
 
     Raises:
@@ -68,7 +75,7 @@ def in_order(codes: Any) -> np.ndarray:
         raise ValueError(f"codes has shape {codes.shape}; expected (..., n) with n at least 2")
     checks.finite("codes", codes)
     steps = np.diff(codes, axis=-1)
-    return (steps > 0).all(axis=-1) | (steps < 0).all(axis=-1)
+    return np.asarray((steps > 0).all(axis=-1) | (steps < 0).all(axis=-1))
 
 
 def kl_by_quadrature(mean: float, sd: float) -> float:
@@ -88,7 +95,11 @@ def kl_by_quadrature(mean: float, sd: float) -> float:
     return float(integrate.trapezoid(np.exp(log_q) * (log_q - log_p), z))
 
 
-def kl(log_p: Any, log_q: Any, log_weights: Any) -> float:
+def kl(
+    log_p: Float[ArrayLike, " n"],
+    log_q: Float[ArrayLike, " n"],
+    log_weights: Float[ArrayLike, " n"],
+) -> float:
     """KL(p || q) in nats of two densities known at the nodes of a quadrature rule.
 
     Args:
@@ -110,7 +121,11 @@ def kl(log_p: Any, log_q: Any, log_weights: Any) -> float:
     return float(np.sum(np.exp(log_p[inside] + log_weights[inside]) * gap))
 
 
-def l1(log_p: Any, log_q: Any, log_weights: Any) -> float:
+def l1(
+    log_p: Float[ArrayLike, " n"],
+    log_q: Float[ArrayLike, " n"],
+    log_weights: Float[ArrayLike, " n"],
+) -> float:
     """The area between two densities, from 0 (equal) to 2 (apart).
 
     As 2 * integral of max(p - q, 0), which is the integral of |p - q| for densities that both integrate to 1
@@ -126,7 +141,11 @@ def l1(log_p: Any, log_q: Any, log_weights: Any) -> float:
     return float(2 * np.sum(np.exp(log_weights) * np.maximum(np.exp(log_p) - np.exp(log_q), 0)))
 
 
-def jensen_shannon(log_p: Any, log_q: Any, log_weights: Any) -> float:
+def jensen_shannon(
+    log_p: Float[ArrayLike, " n"],
+    log_q: Float[ArrayLike, " n"],
+    log_weights: Float[ArrayLike, " n"],
+) -> float:
     """JS(p, q) in nats: the mean KL of p and of q from their half-and-half mixture, from 0 to log 2.
 
     It is what the best possible discriminator knows: at D* the two players' value is -2 log 2 + 2 JS
@@ -150,7 +169,9 @@ def jensen_shannon(log_p: Any, log_q: Any, log_weights: Any) -> float:
     return float(-np.sum(told) / 2)
 
 
-def optimal_discriminator(p_data: Any, p_g: Any) -> np.ndarray:
+def optimal_discriminator(
+    p_data: Real[ArrayLike, "*shape"], p_g: Real[ArrayLike, "*shape"]
+) -> Float[np.ndarray, "*shape"]:
     """D*(x) = p_data(x) / (p_data(x) + p_G(x)): the best answer to "is x real?" against a fixed G.
 
     Goodfellow and others 2014, proposition 1. Nothing is asked where neither has any probability: NaN there.
@@ -169,7 +190,12 @@ def optimal_discriminator(p_data: Any, p_g: Any) -> np.ndarray:
     return np.divide(p_data, both, out=np.full(both.shape, np.nan), where=both > 0)
 
 
-def wasserstein_1d(a: Any, b: Any, *, edges: Any = None) -> float:
+def wasserstein_1d(
+    a: Real[ArrayLike, " n"] | CDF,
+    b: Real[ArrayLike, " k"] | CDF,
+    *,
+    edges: Real[ArrayLike, " m"] | None = None,
+) -> float:
     """W1, the earth mover's distance of two distributions of numbers, in units of x.
 
     The least mean distance that their probability has to be carried: the area between their cumulative
@@ -217,7 +243,7 @@ def _at_nodes(*values: Any) -> list[np.ndarray]:
     return list(arrays.values())
 
 
-def slant(images: Any) -> np.ndarray:
+def slant(images: Real[ArrayLike, "*batch height width"]) -> Float[np.ndarray, "*batch"]:
     """How far each digit leans, in degrees: 0 upright, positive to the right at the top.
 
     The angle whose tangent is -mu_11 / mu_02, from central moments of the brightness with the rows counted
@@ -244,10 +270,10 @@ def slant(images: Any) -> np.ndarray:
     down = rows - ((ink * rows).sum(axis=(-2, -1)) / total)[..., None, None]
     right = columns - ((ink * columns).sum(axis=(-2, -1)) / total)[..., None, None]
     tangent = -(ink * down * right).sum(axis=(-2, -1)) / (ink * down**2).sum(axis=(-2, -1))
-    return np.degrees(np.arctan(tangent))
+    return np.asarray(np.degrees(np.arctan(tangent)))
 
 
-def thickness(images: Any) -> np.ndarray:
+def thickness(images: Real[ArrayLike, "*batch height width"]) -> Float[np.ndarray, "*batch"]:
     """Mean width of each digit's strokes, in pixels.
 
     Four times the mean distance to the edge, over what is brighter than half of the brightest pixel, on a
@@ -277,7 +303,7 @@ def thickness(images: Any) -> np.ndarray:
 
 
 @functools.cache
-def cubic_zoom(n: int, factor: int) -> np.ndarray:
+def cubic_zoom(n: int, factor: int) -> Float[np.ndarray, "finer n"]:
     """Cubic interpolation of n values, 0 beyond them, onto a grid `factor` times as fine: (factor * n, n).
 
     SciPy's zoom is linear and goes one axis at a time: a picture is made finer by this matrix from the left
@@ -293,7 +319,7 @@ def _thickness(fine: np.ndarray, level: float) -> float:
     return float(4 * (ndimage.distance_transform_edt(inside)[inside].mean() - 0.5) / _FINER)
 
 
-def ink(images: Any) -> np.ndarray:
+def ink(images: Real[ArrayLike, "*batch height width"]) -> Float[np.ndarray, "*batch"]:
     """Mean brightness of each picture, from 0 to 1: how much was written.
 
     Args:
@@ -302,10 +328,14 @@ def ink(images: Any) -> np.ndarray:
     Raises:
         ValueError: Negative or non-finite values.
     """
-    return checked_pictures(images).mean(axis=(-2, -1))
+    return np.asarray(checked_pictures(images).mean(axis=(-2, -1)))
 
 
-def within_class_correlation(a: Any, b: Any, labels: Any) -> float:
+def within_class_correlation(
+    a: Real[ArrayLike, " n"],
+    b: Real[ArrayLike, " n"],
+    labels: Shaped[ArrayLike, " n"],
+) -> float:
     """Pearson's correlation of a and b once both have lost the mean of each class.
 
     What differs between classes alone, say that a 7 leans more than an 8, counts for nothing.
@@ -324,7 +354,11 @@ def within_class_correlation(a: Any, b: Any, labels: Any) -> float:
     return float(np.sum(a * b) / np.sqrt(np.sum(a**2) * np.sum(b**2)))
 
 
-def within_class_slope(a: Any, b: Any, labels: Any) -> float:
+def within_class_slope(
+    a: Real[ArrayLike, " n"],
+    b: Real[ArrayLike, " n"],
+    labels: Shaped[ArrayLike, " n"],
+) -> float:
     """How much b grows with a, by least squares, once both have lost the mean of each class.
 
     Args:
@@ -354,7 +388,9 @@ def _centred(labels: Any, **values: Any) -> list[np.ndarray]:
     return found
 
 
-def checked_pictures(images: Any) -> np.ndarray:
+def checked_pictures(
+    images: Real[ArrayLike, "*batch height width"],
+) -> Float[np.ndarray, "*batch height width"]:
     """Give images of shape (..., height, width) in float64; ValueError unless finite and at least 0."""
     pictures = checks.real("images", images)
     if pictures.ndim < 2 or min(pictures.shape[-2:]) < 2:
@@ -365,7 +401,7 @@ def checked_pictures(images: Any) -> np.ndarray:
     return pictures
 
 
-def inception_score(probabilities: Any) -> float:
+def inception_score(probabilities: Real[ArrayLike, "samples classes"]) -> float:
     """How sure a classifier is of each sample, and how evenly it spreads them: from 1 to K, the classes.
 
     exp of the mean of KL(p(y|x) || p(y)), with p(y) the mean over the samples (Salimans and others 2016). 1:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Int
 from scipy import stats
 
 from lecture_lib import checks, figures
@@ -29,9 +30,9 @@ class Draws(NamedTuple):
     """What the drawing panel draws."""
 
     mixture: Mixture
-    component: np.ndarray
+    component: Int[np.ndarray, " n"]
     """Index of the Gaussian of each draw, shape (n,); -1 where there is none, as in a sum."""
-    x: np.ndarray
+    x: Float[np.ndarray, " n"]
     """The draws, shape (n,)."""
     component_p: float
     """p-value of the chi-square test of the components against the weights; NaN while n is too small."""
@@ -95,7 +96,11 @@ def draw(mixture: Mixture, n: int, how: str = TWO_STEPS, *, seed: int = 0) -> Dr
     return Draws(mixture, component, x, component_p, distance, x_p)
 
 
-def mixture_of(weights: Sequence[float], means: Sequence[float], sds: Sequence[float]) -> Mixture:
+def mixture_of(
+    weights: Sequence[float] | Float[np.ndarray, " components"],
+    means: Sequence[float] | Float[np.ndarray, " components"],
+    sds: Sequence[float] | Float[np.ndarray, " components"],
+) -> Mixture:
     """A mixture of numbers from slider values; the weights are divided by their sum.
 
     Raises:
@@ -206,7 +211,7 @@ class Plane(NamedTuple):
 
     mixture: Mixture
     drawn: Drawn
-    shown: np.ndarray
+    shown: Int[np.ndarray, " n"]
     """The component that colours each draw, shape (n,)."""
     right: float
     """Share of the draws whose most responsible component is the one that made them."""

@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, PRNGKeyArray
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, PRNGKeyArray, Real
 
 from lecture_lib import checks, measures, objectives, quadrature, training
 from lecture_lib.datasets import Curve
@@ -69,7 +70,9 @@ def _at_nodes(curve: Curve, points: int) -> tuple[np.ndarray, np.ndarray, np.nda
         return x, np.log(curve.density(x)), np.asarray(rule.log_weights)
 
 
-def starts(x: Any, masses: Any, most: int = MOST) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def starts(
+    x: Real[ArrayLike, " n"], masses: Real[ArrayLike, " n"], most: int = MOST
+) -> tuple[Float[np.ndarray, "most most"], Float[np.ndarray, "most most"], Float[np.ndarray, "most most"]]:
     """Where EM begins: for K = 1 ... most, Gaussians over K equal shares of the points.
 
     Args:
@@ -203,7 +206,7 @@ class Run(NamedTuple):
 
 
 def train(
-    data: Any,
+    data: Float[ArrayLike, "n *dim"],
     prior: Prior,
     *,
     key: PRNGKeyArray,
@@ -254,7 +257,9 @@ def train(
     return Run(*zip(*kept, strict=True))
 
 
-def convergence(model: InfiniteMixture, ks: Sequence[int], *, key: PRNGKeyArray) -> dict[str, np.ndarray]:
+def convergence(
+    model: InfiniteMixture, ks: Sequence[int], *, key: PRNGKeyArray
+) -> dict[str, Float[np.ndarray, " ks"]]:
     """How fast K Gaussians come to the infinite mixture that they stand for, in float64.
 
     Args:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Real
 
 from lecture_lib import checks
 
@@ -111,7 +111,7 @@ def _render_all(phase_angles: Float[Array, " n"], size: int, maria: float) -> Fl
 
 
 def render_many(
-    phase_angles: Float[ArrayLike, " n"] | Sequence[float], size: int = 32, *, maria: float = 1.0
+    phase_angles: Real[ArrayLike, " n"] | Sequence[float], size: int = 32, *, maria: float = 1.0
 ) -> Float[Array, "n size size"]:
     """Render one Moon for each phase angle, shape (n,), degrees; see `render`.
 

@@ -1,12 +1,14 @@
 """The panels of notebooks 00 and 01: the moon slider in the browser, retraining, and the curves of the KL."""
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import traitlets
+from jax.typing import ArrayLike
+from jaxtyping import Float
 
 from lecture_lib import browser, checks, figures, measures, moon_trials
 from lecture_lib.figures import BLUE, GREEN, INK, ORANGE, Drawing, Still
@@ -40,7 +42,12 @@ class MoonSlider(PageWidget):
     moving = ("place",)
 
     def __init__(
-        self, models: Mapping[str, Autoencoder | VAE], phases: Any, images: Any, *, place: float = 0.0
+        self,
+        models: Mapping[str, Autoencoder | VAE],
+        phases: Sequence[float],
+        images: Float[ArrayLike, "n pixels"],
+        *,
+        place: float = 0.0,
     ):
         if not models:
             raise ValueError("models is empty; expected at least one trained model")
@@ -62,7 +69,7 @@ class MoonSlider(PageWidget):
                     f"expected 1 to {size**2}"
                 )
             net = browser.pack(decoder)
-            codes = moon_trials.codes_of(model, images)
+            codes = moon_trials.codes_of(model, jnp.asarray(images))
             low, high = code_line(codes)
             lines.append(
                 {
@@ -122,7 +129,7 @@ class Retrained(NamedTuple):
 
     codes: moon_trials.Codes
     ends: tuple[float, float]
-    strip: np.ndarray
+    strip: Float[np.ndarray, "size width"]
     """Moons decoded at evenly spaced codes, side by side, shape (size, k * size)."""
     trial: moon_trials.Trial
     """The verdicts, as of a trial with one run."""

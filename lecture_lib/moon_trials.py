@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, PRNGKeyArray
+from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, Real
 
 from lecture_lib import gaussians, measures, moon, objectives, training
 from lecture_lib.networks import VAE, Autoencoder
@@ -33,28 +34,28 @@ GAP_PHASES = (0, 8, 15, 75, 90, 105, 120, 135, 150, 170)
 class Codes(NamedTuple):
     """Where a model puts the training moons on its code line."""
 
-    mean: np.ndarray
+    mean: Float[np.ndarray, "*runs n"]
     """Code of each moon, shape (..., n)."""
-    sd: np.ndarray | None
+    sd: Float[np.ndarray, "*runs n"] | None
     """Standard deviation of the noise around it, same shape; None for an auto-encoder."""
 
 
 class Trial(NamedTuple):
     """What came of training one kind of model several times; every array has shape (runs,)."""
 
-    in_order: np.ndarray
+    in_order: Bool[np.ndarray, " runs"]
     """Whether the codes of the training moons have the order of their phases."""
     midpoint: measures.NearestMoon
     """The true moon nearest to what the code half-way between those of full and half moon decodes to."""
-    to_crossfade: np.ndarray
+    to_crossfade: Float[np.ndarray, " runs"]
     """Distance from that picture to the cross-fade: the mean of the full and the half moon."""
-    is_moon: np.ndarray
+    is_moon: Bool[np.ndarray, " runs"]
     """Whether it is a moon of 15 to 75 degrees, and no cross-fade; see `judge`."""
-    neighbours: np.ndarray
+    neighbours: Int[np.ndarray, " runs"]
     """For how many pairs of neighbouring training moons the code half-way decodes to a moon in between."""
     pairs: int
     """Out of how many pairs; one number for all runs."""
-    error: np.ndarray
+    error: Float[np.ndarray, " runs"]
     """Root mean square error of the reconstructed training moons."""
 
 
@@ -79,7 +80,9 @@ def build(kind: Kind, rngs: nnx.Rngs, *, steepness: Any = None, noise_sd: Any = 
     return VAE(pixels, 1, HIDDEN, steepness=steepness, noise_sd=noise_sd, rngs=rngs)
 
 
-def noise_off(vae: VAE, x: Any, key: PRNGKeyArray) -> tuple[Array, dict[str, Array]]:
+def noise_off(
+    vae: VAE, x: Float[Array, "batch pixels"], key: PRNGKeyArray
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """The VAE's loss with the code not shaken, z = m: what is left of the KL pulls m to 0."""
     q = vae.encoder(x)
     reconstruction = objectives.log_likelihood_given_z(vae, x, q.mean)
@@ -164,7 +167,7 @@ def run(
     kind: Kind,
     phases: Sequence[float],
     *,
-    keys: PRNGKeyArray,
+    keys: Key[Array, " runs"],
     steepness: float | None = None,
     noise_sd: float = NOISE_SD,
     progress: str | None = None,
@@ -207,7 +210,13 @@ def run(
     return judge(codes, decoded, middles, x, phases)
 
 
-def judge(codes: Any, decoded: Any, between: Any, images: Any, phases: Sequence[float]) -> Trial:
+def judge(
+    codes: Real[ArrayLike, "runs n"],
+    decoded: Float[ArrayLike, "runs n pixels"],
+    between: Float[ArrayLike, "runs n pixels"],
+    images: Float[ArrayLike, "n pixels"],
+    phases: Sequence[float],
+) -> Trial:
     """The verdicts on trained models.
 
     A picture is a moon in between two others if its nearest true moon has a phase between theirs, and is

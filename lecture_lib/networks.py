@@ -24,9 +24,9 @@ Likelihood = Literal["gaussian", "bernoulli"]
 class Posterior(NamedTuple):
     """The diagonal Gaussian q(z|x) that an encoder names for each x."""
 
-    mean: Float[Array, "batch latent"]
+    mean: Float[Array, "*draws batch latent"]
     """m on the slides."""
-    log_var: Float[Array, "batch latent"]
+    log_var: Float[Array, "*draws batch latent"]
     """Log-variance; sigma on the slides."""
 
 
@@ -189,7 +189,7 @@ def check_likelihood(likelihood: str) -> None:
 
 def noise_log_var(
     noise_sd: Float[ArrayLike, ""] | Literal["learned"], start: float = 1.0
-) -> nnx.Variable[Array]:
+) -> nnx.Variable[Float[Array, ""]]:
     """The log-variance of a pixel given z, as a variable that is trained or one that is not."""
     if isinstance(noise_sd, str):
         if noise_sd != "learned":
@@ -327,7 +327,7 @@ class Discriminator(nnx.Module):
         self.pixels, self.centre, self.spread = pixels, float(centre), float(spread)
         self.layers = mlp([pixels, *hidden, 1], activation, rngs)
 
-    def __call__(self, x: Float[Array, "batch pixels"]) -> Float[Array, " batch"]:
+    def __call__(self, x: Float[Array | np.ndarray, "batch pixels"]) -> Float[Array, " batch"]:
         """The logit of each picture."""
         checks.floating("x", x)
         checks.last_axis("x", x, self.pixels)

@@ -268,7 +268,9 @@ def _logits(**logits: Float[ArrayLike, " batch"]) -> list[Array]:
     return checks.floats(**logits)
 
 
-def r1_penalty(discriminator: Discriminator, x: Float[Array, "batch pixels"]) -> Float[Array, ""]:
+def r1_penalty(
+    discriminator: Discriminator, x: Float[Array | np.ndarray, "batch pixels"]
+) -> Float[Array, ""]:
     """Half the mean squared gradient of D's logit at real x: mean |grad_x D(x)|^2 / 2.
 
     R1 of Mescheder, Geiger and Nowozin 2018, eq. 9, without its weight gamma. It keeps D from becoming steep

@@ -4,7 +4,7 @@ A prior is a frozen dataclass without arrays, so that it can be a constant of a 
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from lecture_lib import checks, quadrature
 
 
+@runtime_checkable
 class Prior(Protocol):
     """A density P(z) with independent, equal dimensions."""
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Float
 from matplotlib import colormaps
 from sklearn.calibration import CalibratedClassifierCV
 
@@ -53,7 +55,7 @@ class Broken(NamedTuple):
     """What the panel of the 7 draws."""
 
     which: int
-    picture: np.ndarray
+    picture: Float[np.ndarray, "8 8"]
     """With all that was changed, shape (8, 8)."""
     changed: tuple[tuple[int, int], ...]
     """Row and column of each pixel that is not as it was."""
@@ -69,7 +71,11 @@ class Broken(NamedTuple):
 
 @figures.styled
 def seven_panel(
-    judges: Mapping[str, Judge], machine: CalibratedClassifierCV, sevens: Any, *, start: int = 0
+    judges: Mapping[str, Judge],
+    machine: CalibratedClassifierCV,
+    sevens: Float[ArrayLike, "n 64"],
+    *,
+    start: int = 0,
 ) -> Panel:
     """A 7 whose pixels are toggled by the pointer, and what each judge says of it against the 7 as written.
 
@@ -224,15 +230,15 @@ class Minded(NamedTuple):
     """What the panel of maps draws."""
 
     which: int
-    picture: np.ndarray
+    picture: Float[np.ndarray, "8 8"]
     """The 7, shape (8, 8)."""
-    maps: dict[str, np.ndarray]
+    maps: dict[str, Float[np.ndarray, "8 8"]]
     """Judge to the change of its opinion for each blank pixel, NaN on ink, shape (8, 8)."""
     tail: tuple[int, int]
     stray: tuple[int, int]
 
 
-def rank(map_: np.ndarray, place: tuple[int, int]) -> float:
+def rank(map_: Float[np.ndarray, "height width"], place: tuple[int, int]) -> float:
     """Share of the other blank pixels that a judge minds more than that at `place`; a tie counts half."""
     others = map_[np.isfinite(map_)]
     here = map_[place]
@@ -240,7 +246,7 @@ def rank(map_: np.ndarray, place: tuple[int, int]) -> float:
 
 
 @figures.styled
-def maps_panel(judges: Mapping[str, Judge], sevens: Any, *, start: int = 0) -> Panel:
+def maps_panel(judges: Mapping[str, Judge], sevens: Float[ArrayLike, "n 64"], *, start: int = 0) -> Panel:
     """The same change on every blank pixel of a 7, one at a time: where each judge minds it least.
 
     Args:

@@ -10,15 +10,17 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jax.typing import ArrayLike
+from jaxtyping import Float, Real
 from scipy import stats
 
 from lecture_lib import checks
 from lecture_lib.networks import Generator
 from lecture_lib.priors import StandardNormal, Uniform
 
-Layers = Sequence[tuple[Float[np.ndarray, "inputs outputs"], Float[np.ndarray, " outputs"]]]
-"""Kernel and bias of each linear layer."""
+Layers = Sequence[tuple[Float[np.ndarray, "*games _ _"], Float[np.ndarray, "*games _"]]]
+"""Kernel (inputs, outputs) and bias (outputs,) of each linear layer; maybe with an axis of games in front."""
+Activation = Callable[[Float[np.ndarray, "*shape"]], Float[np.ndarray, "*shape"]]
 _FAR = 9.0
 """Where the standard normal prior is cut off: 2e-19 of its probability lies beyond."""
 
@@ -35,7 +37,7 @@ class Law(NamedTuple):
     prior: Any
     """A SciPy distribution: of z."""
 
-    def cdf(self, x: Float[Any, " n"]) -> Float[np.ndarray, " n"]:
+    def cdf(self, x: Real[ArrayLike, " n"]) -> Float[np.ndarray, " n"]:
         """Share of the probability at or below each x.
 
         Args:
@@ -54,7 +56,7 @@ class Law(NamedTuple):
         part = np.where(rising, cut - self.below[piece], self.below[piece + 1] - cut)
         return found + np.bincount(place, np.clip(part, 0, mass[piece]), len(x))
 
-    def density(self, x: Float[Any, " n"]) -> Float[np.ndarray, " n"]:
+    def density(self, x: Real[ArrayLike, " n"]) -> Float[np.ndarray, " n"]:
         """P_G(x) by the change of variables: the sum of P(z) / |slope| over all z with G(z) = x.
 
         At a kink's x, where it jumps, it is the sum over the pieces on the right. A flat piece has no density
@@ -120,7 +122,7 @@ def layers_of(network: Any) -> Layers:
     ]
 
 
-def activation_of(network: Any) -> Callable[[Any], np.ndarray]:
+def activation_of(network: Any) -> Activation:
     """The activation between its layers, as max(x, 0) + slope * min(x, 0).
 
     Raises:
@@ -145,7 +147,7 @@ def _slope(activation: Any) -> float:
     return round(slope, 6)
 
 
-def law_of(layers: Layers, activation: Callable[[Any], np.ndarray], prior: StandardNormal | Uniform) -> Law:
+def law_of(layers: Layers, activation: Activation, prior: StandardNormal | Uniform) -> Law:
     """As `law`, from the weights.
 
     Args:
@@ -172,7 +174,7 @@ def law_of(layers: Layers, activation: Callable[[Any], np.ndarray], prior: Stand
     return Law(z, _forward(layers, activation, z)[:, 0], of_z.cdf(z), of_z)
 
 
-def _forward(layers: Layers, activation: Callable[[Any], np.ndarray], z: np.ndarray) -> np.ndarray:
+def _forward(layers: Layers, activation: Activation, z: np.ndarray) -> np.ndarray:
     h = z[:, None]
     for i, (kernel, bias) in enumerate(layers):
         h = (activation(h) if i else h) @ kernel + bias

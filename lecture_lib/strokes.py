@@ -15,7 +15,8 @@ from lecture_lib import checks
 SIZE, BOX = 28, 20
 """MNIST's pictures, and the box that each digit was scaled into (LeCun et al. 1998, section III)."""
 
-Stroke = Float[np.ndarray, "points 2"]
+Stroke = Float[np.ndarray, "_ 2"]
+"""Points in a row, as many as it takes."""
 
 
 def render(strokes: Sequence[Any], *, width: float, size: int = SIZE) -> Float[np.ndarray, "size size"]:

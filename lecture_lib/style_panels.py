@@ -54,14 +54,14 @@ _TOLD = {"slant": "slant", "weight": "ink", "shape": "shape", "idle": "idle"}
 class Board(NamedTuple):
     """What the board draws."""
 
-    source: np.ndarray
+    source: Float[np.ndarray, "8 8"]
     """The chosen digit, shape (8, 8)."""
     label: int
-    z: np.ndarray
+    z: Float[np.ndarray, " latent"]
     """Its style, moved by the sliders, shape (latent,)."""
-    moved: np.ndarray
+    moved: Float[np.ndarray, " latent"]
     """By how much."""
-    written: np.ndarray
+    written: Float[np.ndarray, "10 8 8"]
     """Ten digits in that style, shape (10, 8, 8)."""
     look: str
 
@@ -144,15 +144,15 @@ def board_panel(model: ConditionalVAE, effects: Effects, new: Digits, *, start: 
 class Morph(NamedTuple):
     """What the panel of two writers draws."""
 
-    ends: np.ndarray
+    ends: Float[np.ndarray, "2 8 8"]
     """The two digits, shape (2, 8, 8)."""
     labels: tuple[int, int]
     share: float
     """0 is the first writer, 1 the second."""
     digit: int
-    row: np.ndarray
+    row: Float[np.ndarray, "9 8 8"]
     """The chosen class from one style to the other, shape (9, 8, 8)."""
-    here: np.ndarray
+    here: Float[np.ndarray, "8 8"]
     """The chosen class at `share`, shape (8, 8)."""
     look: str
 
@@ -201,7 +201,7 @@ def morph_panel(model: ConditionalVAE, new: Digits, *, start: tuple[int, int] = 
         )
 
     def update(what: Morph) -> None:
-        seen = shown([*what.ends, what.here, *what.row], what.look)
+        seen = shown(np.stack([*what.ends, what.here, *what.row]), what.look)
         for picture, image in zip((first, second, between, *pictures), seen, strict=True):
             picture.set_data(image)
         marker.set_data([what.share], [0.5])
@@ -244,7 +244,7 @@ class Traded(NamedTuple):
 
     beta: float
     verdict: Verdict
-    written: np.ndarray
+    written: Float[np.ndarray, "10 8 8"]
     """Ten digits in the style of one digit, shape (10, 8, 8)."""
     label: int
     """Of that digit."""

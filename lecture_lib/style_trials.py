@@ -309,15 +309,17 @@ class Verdict(NamedTuple):
 
 
 @jax.jit
-def styles(model: ConditionalVAE, x: Any, labels: Any) -> Float[Array, "n latent"]:
+def styles(
+    model: ConditionalVAE, x: Float[ArrayLike, "n pixels"], labels: Int[ArrayLike, " n"]
+) -> Float[Array, "n latent"]:
     """The style of each picture, x of shape (n, pixels), labels (n,): the mean of q(z|x, y)."""
-    return model.encoder(x, labels).mean
+    return model.encoder(jnp.asarray(x), jnp.asarray(labels)).mean
 
 
 @jax.jit
-def all_ten(model: ConditionalVAE, z: Any) -> Float[Array, "n 10 pixels"]:
+def all_ten(model: ConditionalVAE, z: Float[ArrayLike, "n latent"]) -> Float[Array, "n 10 pixels"]:
     """Ten digits in each style z of shape (n, latent), brightness cut to [0, 1]."""
-    return jnp.clip(model.all_classes(z), 0, 1)
+    return jnp.clip(model.all_classes(jnp.asarray(z)), 0, 1)
 
 
 @jax.jit

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Int
 
 from lecture_lib import adversarial, measures, pushforward, toy_trials
 from lecture_lib.datasets import Curve
@@ -30,7 +31,7 @@ class Film(NamedTuple):
     """Of the data."""
     prior: str
     """Of z: "uniform" or "normal"."""
-    step: np.ndarray
+    step: Int[np.ndarray, " frames"]
     """Steps of G so far, shape (frames,)."""
     d: Float[np.ndarray, "frames 181"]
     """D at EDGES: the probability of being real."""
@@ -40,33 +41,33 @@ class Film(NamedTuple):
     """Equally likely z; not one for each frame."""
     x: Float[np.ndarray, "frames 21"]
     """G(z) of those."""
-    outside: np.ndarray
+    outside: Float[np.ndarray, " frames"]
     """The share of G's probability that lies beyond the x axis, shape (frames,), as all that follow."""
-    loss_d: np.ndarray
+    loss_d: Float[np.ndarray, " frames"]
     """D's loss without the penalty, 2 log 2 = 1.386 where it says 1/2 to all."""
-    loss_g: np.ndarray
+    loss_g: Float[np.ndarray, " frames"]
     """The mean of -log D(G(z)), whatever G minimises; log 2 where D says 1/2."""
-    real: np.ndarray
+    real: Float[np.ndarray, " frames"]
     """D's mean on real x."""
-    fake: np.ndarray
+    fake: Float[np.ndarray, " frames"]
     """D's mean on G's x."""
-    right: np.ndarray
+    right: Float[np.ndarray, " frames"]
     """Share of decisions of D that are right, real and generated x being equally frequent."""
-    js: np.ndarray
+    js: Float[np.ndarray, " frames"]
     """The exact Jensen-Shannon divergence of the two curves, nats."""
-    w1: np.ndarray
+    w1: Float[np.ndarray, " frames"]
     """Their exact Wasserstein-1 distance, units of x."""
-    w1_averaged: np.ndarray
+    w1_averaged: Float[np.ndarray, " frames"]
     """The same for the averaged G."""
-    reach: np.ndarray
+    reach: Float[np.ndarray, " frames"]
     """What reaches G: mean |d/dx| of -log D(x) at G's x."""
-    reach_minimax: np.ndarray
+    reach_minimax: Float[np.ndarray, " frames"]
     """The same for log(1 - D(x))."""
-    mean: np.ndarray
+    mean: Float[np.ndarray, " frames"]
     """Of G's x."""
-    sd: np.ndarray
+    sd: Float[np.ndarray, " frames"]
     """Of G's x."""
-    largest: np.ndarray
+    largest: Float[np.ndarray, " frames"]
     """The share of G's probability on the fuller side of the data's mean: of two bumps, 1 if one is lost."""
 
     def at(self, i: int) -> "Film":
@@ -115,7 +116,9 @@ def _finite(players: Players) -> np.ndarray:
     return np.logical_and.reduce([np.isfinite(leaf).reshape(len(leaf), -1).all(axis=1) for leaf in leaves])
 
 
-def look(game: adversarial.Game, players: Players, kind: str, steps: Any) -> Film:
+def look(
+    game: adversarial.Game, players: Players, kind: str, steps: Sequence[int] | Int[ArrayLike, " frames"]
+) -> Film:
     """Look at players, which have an axis of frames. Where a weight is not finite all numbers are NaN.
 
     Args:
@@ -141,7 +144,7 @@ def look(game: adversarial.Game, players: Players, kind: str, steps: Any) -> Fil
     p_fake = _sigmoid(fake)
     generators, averaged = (_laws(game, which) for which in (players.generator, players.averaged))
     below = np.stack([law.cdf(EDGES) for law in generators])
-    half = np.array([law.cdf([toy_trials.MEAN])[0] for law in generators])
+    half = np.array([law.cdf(np.array([toy_trials.MEAN]))[0] for law in generators])
     js, w1 = distances(generators, curve)
     return Film(
         kind,
@@ -221,7 +224,7 @@ def _softplus(logit: np.ndarray) -> np.ndarray:
 # --- exact distances ----------------------------------------------------------------------------
 
 
-def nodes(law: Law, curve: Curve) -> tuple[np.ndarray, np.ndarray]:
+def nodes(law: Law, curve: Curve) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
     """Where to compare G's law with the data's, and log-weights: Gauss-Legendre between all kinks.
 
     Returns:
@@ -240,7 +243,9 @@ def nodes(law: Law, curve: Curve) -> tuple[np.ndarray, np.ndarray]:
 _GAUSS = np.polynomial.legendre.leggauss(4)
 
 
-def distances(laws: Sequence[Law], curve: Curve) -> tuple[np.ndarray, np.ndarray]:
+def distances(
+    laws: Sequence[Law], curve: Curve
+) -> tuple[Float[np.ndarray, " laws"], Float[np.ndarray, " laws"]]:
     """The exact Jensen-Shannon divergence (nats) and Wasserstein-1 distance of each from the data.
 
     Args:

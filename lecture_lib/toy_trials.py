@@ -1,8 +1,8 @@
 """The experiments of notebook 07: a GAN of numbers, small worlds where it fails, a map of learning rates."""
 
+import numbers
 from collections.abc import Mapping, Sequence
 from functools import partial
-from numbers import Real
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jaxtyping import Float, PRNGKeyArray
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Key, Real
 from scipy import stats
 
 from lecture_lib import adversarial, gan_training, objectives
@@ -51,22 +52,23 @@ ADAM = optax.inject_hyperparams(optax.scale_by_adam)(b1=0.0, b2=0.99)
 """Adam whose memory of past gradients, b1, is a number of the state and not compiled in."""
 
 
-def falling(fraction: Any) -> Any:
+def falling(fraction: Real[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
     """The learning rates stay for the first half, and then fall in a straight line to 2 %."""
-    return jnp.where(fraction < 0.5, 1.0, 1.0 - 0.98 * (2 * fraction - 1))
+    done = jnp.asarray(fraction)
+    return jnp.where(done < 0.5, 1.0, 1.0 - 0.98 * (2 * done - 1))
 
 
 class Settings(NamedTuple):
     """What a student can set. The default is the recipe that works."""
 
     data: Kind = "one bump"
-    discriminator_rate: Any = 5e-3
+    discriminator_rate: Real[ArrayLike, "*#games"] = 5e-3
     """Learning rate of D; one number, or one for each game."""
-    generator_rate: Any = 1e-3
+    generator_rate: Real[ArrayLike, "*#games"] = 1e-3
     """Learning rate of G."""
     d_steps: int = 1
     """k: steps of D for each step of G."""
-    penalty: Any = 1.0
+    penalty: Real[ArrayLike, "*#games"] = 1.0
     """Weight gamma of the R1 penalty."""
     momentum: float = 0.0
     """Adam's b1: how much of the last steps' direction is kept, from 0 to below 1."""
@@ -112,7 +114,7 @@ def examples(kind: Kind) -> Float[np.ndarray, "4096 1"]:
 def train(
     settings: Settings,
     *,
-    keys: PRNGKeyArray,
+    keys: Key[Array, " games"],
     steps: int = STEPS,
     every: int = EVERY,
     keep: Sequence[str] = adversarial.State._fields,
@@ -136,9 +138,9 @@ def train(
         TypeError, ValueError: A setting does not fit; the message names it.
     """
     momentum, shift = settings.momentum, settings.shift
-    if not isinstance(momentum, Real) or not 0 <= momentum < 1:
+    if not isinstance(momentum, numbers.Real) or not 0 <= momentum < 1:
         raise ValueError(f"momentum is {momentum!r}; expected a number from 0 to below 1")
-    if not isinstance(shift, Real) or not np.isfinite(float(shift)):
+    if not isinstance(shift, numbers.Real) or not np.isfinite(float(shift)):
         raise ValueError(f"shift is {shift!r}; expected a finite number")
 
     def with_momentum(state: adversarial.State) -> adversarial.State:

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray
 from scipy import stats
 
 from lecture_lib import checks, toy_films, toy_trials
@@ -61,7 +61,7 @@ def _collapsed(film: Film) -> bool:
     return bool(film.kind == "two bumps" and film.largest[-1] > 0.95 and away < SD and hops >= 2)
 
 
-def fooled(film: Film) -> np.ndarray:
+def fooled(film: Film) -> Bool[np.ndarray, " frames"]:
     """In which frames a few values fool D: mean D on G's x above .6, their sd below .15, W1 above .2."""
     return (film.fake > 0.6) & (film.sd < 0.15) & (film.w1 > 0.2) & (film.step > 0)
 
@@ -127,7 +127,9 @@ FAILURES = ("D too weak", "D too strong", "overshoot", "mode collapse", "D is fo
 """Those worlds whose sign is one of failure; a game may meet several."""
 
 
-def films(settings: Settings, *, keys: PRNGKeyArray, steps: int = STEPS, every: int = _SEEN) -> list[Film]:
+def films(
+    settings: Settings, *, keys: Key[Array, " games"], steps: int = STEPS, every: int = _SEEN
+) -> list[Film]:
     """Play games side by side and look at each.
 
     Args:
@@ -153,7 +155,7 @@ class Fate(NamedTuple):
     """The median of W1 at the end."""
 
 
-def fates(*, keys: PRNGKeyArray, worlds: Mapping[str, World] = WORLDS) -> dict[str, Fate]:
+def fates(*, keys: Key[Array, " games"], worlds: Mapping[str, World] = WORLDS) -> dict[str, Fate]:
     """Play each world with each key, and count.
 
     Args:
@@ -253,7 +255,7 @@ def balance(
 
 # --- the missing signal -------------------------------------------------------------------------
 
-SIGNALS: Mapping[str, Callable[[Film], Any]] = MappingProxyType(
+SIGNALS: Mapping[str, Callable[[Film], Float[np.ndarray, " frames"]]] = MappingProxyType(
     {
         "D's loss": lambda film: film.loss_d,
         "G's loss": lambda film: film.loss_g,
@@ -266,7 +268,7 @@ SIGNALS: Mapping[str, Callable[[Film], Any]] = MappingProxyType(
 """What one could look at to know how good G is; the last of them needs both densities."""
 
 
-def signals(films: Sequence[Film], *, after: int = 0) -> dict[str, np.ndarray]:
+def signals(films: Sequence[Film], *, after: int = 0) -> dict[str, Float[np.ndarray, " films"]]:
     """Spearman's rank correlation of each signal with W1: 1 if it orders G's as W1 does.
 
     Args:

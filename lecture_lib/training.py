@@ -10,14 +10,15 @@ import numpy as np
 import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
-from jaxtyping import PRNGKeyArray
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, Real, Shaped
 
 from lecture_lib import checks, chunks, devices
 
 M = TypeVar("M", bound=nnx.Module)
 Loss = Callable[..., tuple[Any, dict[str, Any]]]
 """loss(model, batch, key, **hyper) -> (loss, metrics): a scalar and a dict of scalars to be followed."""
-Schedule = Callable[[Any], Any]
+Schedule = Callable[[Real[ArrayLike, ""]], Real[ArrayLike, ""]]
 """From the share of steps done, in [0, 1), to a factor of the learning rate."""
 
 ADAM = optax.scale_by_adam()
@@ -26,24 +27,24 @@ _TOGETHER = 200
 """Steps in a chunk of a program of several processes, if it is not told."""
 
 
-def constant(fraction: Any) -> Any:
+def constant(fraction: Real[ArrayLike, "*shape"]) -> Real[Array, "*shape"]:
     """The learning rate stays as it is."""
     return jnp.ones_like(fraction)
 
 
-def cosine(fraction: Any) -> Any:
+def cosine(fraction: Real[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
     """The learning rate falls from 1 to 0 as half a cosine wave (Loshchilov and Hutter 2017)."""
     return 0.5 * (1 + jnp.cos(jnp.pi * fraction))
 
 
 class History(NamedTuple):
-    """What happened at each step; every array has shape (steps run,), or (runs, steps run) of `fit_many`."""
+    """What happened at each step; of `fit_many`, losses and metrics have an axis of runs in front."""
 
-    step: np.ndarray
+    step: Int[np.ndarray, " steps"]
     """0, 1, 2, ...: the number of updates made before the loss was taken."""
-    loss: np.ndarray
+    loss: Float[np.ndarray, "*runs steps"]
     """The loss on the batch of that step, before its update."""
-    metrics: dict[str, np.ndarray]
+    metrics: dict[str, Shaped[np.ndarray, "*runs steps"]]
     """What else the loss function returned, by name; empty if no step was run."""
 
 
@@ -226,7 +227,7 @@ def fit_many(
     loss: Loss,
     data: Any,
     *,
-    keys: PRNGKeyArray,
+    keys: Key[Array, " runs"],
     steps: int,
     batch_size: int | None = None,
     learning_rate: float = 3e-3,

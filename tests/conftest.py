@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests import shapes
 from tests.looks import look
 from tests.xla_flags import compile_quickly
 
@@ -59,6 +60,7 @@ def keep_bytecode(folder: Path) -> None:
 keep_compiled(ROOT / ".pytest_cache" / "jax")
 keep_bytecode(ROOT / ".pytest_cache" / "bytecode")
 compile_quickly()
+shapes.install()
 
 
 def group_of(nodeid: str) -> str:
