@@ -19,7 +19,7 @@ from urllib.parse import quote, urlsplit
 
 import nbformat
 from nbformat.v4 import new_code_cell, new_notebook
-from playwright.sync_api import Browser, BrowserContext, ElementHandle, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, ElementHandle, Page, sync_playwright
 
 from tests.xla_flags import as_for_readers
 
@@ -241,12 +241,18 @@ def _watched(page: Page) -> Watched:
         if parts.scheme in ("http", "https", "ws", "wss") and parts.hostname not in LOOPBACK:
             watched.outside.append(url)
 
-    page.on("console", lambda m: watched.console.append(m.text) if m.type == "error" else None)
+    page.on("console", lambda m: watched.console.append(_said(m)) if m.type == "error" else None)
     page.on("pageerror", lambda error: watched.console.append(f"uncaught: {error}"))
     page.on("request", lambda request: asked(request.url))
     page.on("websocket", lambda socket: asked(socket.url))
     page.on("dialog", lambda dialog: dialog.accept())
     return watched
+
+
+def _said(message: ConsoleMessage) -> str:
+    """The text, and of what failed to load the address without what is asked there (a token)."""
+    address = message.location.get("url", "").split("?")[0]
+    return f"{message.text} ({address})" if "Failed to load" in message.text else message.text
 
 
 _CONTEXTS: dict[Browser, BrowserContext] = {}
