@@ -241,8 +241,10 @@ def test_each_control_changes_its_picture_and_reset_brings_it_back(opened: Opene
     """By keys alone, but for Reset, which is clicked."""
     notebook, first = opened.notebook, firsts(opened)
     for control in each_control(notebook):
-        if control.name == "Reset" or control.handle.evaluate("e => e.classList.contains('mod-active')"):
-            continue  # what is chosen at the start is chosen again below
+        if control.name == "Reset" or control.handle.evaluate(
+            "e => e.matches('.mod-active, [aria-checked=true]')"
+        ):
+            continue  # what is chosen at the start: `test_each_choice_leads_back` chooses it again
         said = f"{control.kind} {control.name!r} in cell {control.cell} of {opened.name}"
         before = first[control.cell]
         if control.name in FIRST:
@@ -664,8 +666,14 @@ def test_two_thousand_moves_leave_nothing_behind(
         if selector:
             page.evaluate(MOVES, [selector, n])
         else:
-            execute(widgets, f"follow({n})")
-        settled_after(widgets, cell)
+            page.evaluate(
+                """async (n) => {
+                const { kernel } = lab.panel().sessionContext.session;
+                await kernel.requestExecute({ code: `follow(${n})` }).done;
+            }""",
+                n,
+            )
+        settled(widgets, cell)
 
     moves(200)
     before = used(page)
@@ -678,9 +686,3 @@ def test_two_thousand_moves_leave_nothing_behind(
     assert grown["Nodes"] <= 50 and grown["JSEventListeners"] <= 10
     assert grown["JSHeapUsedSize"] < 2e6
     assert complaints(widgets) == []
-
-
-def settled_after(notebook: Notebook, cell: int) -> None:
-    """Rest after something that may take minutes."""
-    notebook.wait_idle(300)
-    settled(notebook, cell)
