@@ -183,8 +183,8 @@ def pixels(png: str) -> np.ndarray:
 
 
 FROM_STORED = 1.0
-"""Mean difference of a still to the stored one, of 255. Here it is 0; on another processor trained numbers
-differ in their last digits, and a curve that moves by a pixel over a whole picture makes about 0.5."""
+"""Mean difference of a still to the stored one, of 255. Where the notebooks were stored it is 0; elsewhere
+trained numbers may differ in their last digits. How much that shows was measured on no other processor."""
 
 
 def test_first_frame_is_the_stored_still(opened: Opened, record_property: Any) -> None:
