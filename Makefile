@@ -42,9 +42,10 @@ test: env ## run ruff, mypy and the tests (ARGS go to pytest)
 	@$(VENV_PYTHON) -m mypy
 	@$(VENV_PYTHON) -m pytest -n 2 --dist loadgroup -m "not proof" $(ARGS)
 
-proof: env ## run what takes longer: laws with 1000 examples, notebooks by nbval, floods of moves, many kernels
-	@$(VENV_PYTHON) -m pytest -n 2 --dist loadgroup -m "proof or notebook" $(ARGS)
+# The laws come first: a report that ARGS ask for is in the end that of the browser.
+proof: env ## run what takes longer: laws with 1000 examples, notebooks by nbval, all controls in the browser, many kernels
 	@LECTURE_EXAMPLES=1000 $(VENV_PYTHON) -m pytest -n 2 --dist loadgroup -m law $(ARGS)
+	@$(VENV_PYTHON) -m pytest -n 2 --dist loadgroup -m "proof or notebook" $(ARGS)
 
 notebooks: env ## execute all notebooks in place (or those named in ARGS)
 	@$(VENV_PYTHON) tools/run_notebooks.py $(ARGS)

@@ -9,7 +9,8 @@ queueing the work elsewhere builds up a backlog of seconds.)
 import html
 import itertools
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, NamedTuple, ParamSpec
 
@@ -36,7 +37,9 @@ _GRID = widgets.Layout(grid_template_columns="repeat(auto-fit, minmax(21em, 1fr)
 class Picture(anywidget.AnyWidget):
     """A PNG with alternative text (`ipywidgets.Image` has none) that reports where it is grabbed."""
 
-    _esm = browser.script("picture.js")
+    _esm = browser.script("busy.js", "picture.js")
+    busy = traitlets.Bool(False).tag(sync=True)
+    """Whether the kernel works on what comes next; the page says so if it takes long."""
     png = traitlets.Bytes(b"").tag(sync=True)
     alt = traitlets.Unicode("").tag(sync=True)
     width = traitlets.Int(0).tag(sync=True)
@@ -217,7 +220,8 @@ class Panel(widgets.VBox):
         self.numbers = widgets.HTML(self._line(what))
         self.message = widgets.HTML()
         self.reset = widgets.Button(description="Reset", tooltip="Back to the start", icon="undo")
-        self.reset.on_click(lambda _: self._back())
+        self.reset.on_click(lambda _: self._reset())
+        self.picture.on_msg(lambda _, told, __: self._heard(told))
         self.actions = {label: self._button(label, act) for label, act in (actions or {}).items()}
         self._paused = False
         for control in self.controls.values():
@@ -261,13 +265,23 @@ class Panel(widgets.VBox):
     def _redraw(self) -> None:
         if self._paused:
             return
+        with self.working():
+            try:
+                what = self.compute(**self.values())
+                self.picture.show(what if isinstance(self.drawing, PageWidget) else self.drawing(what))
+                self.numbers.value = self._line(what)
+                self.message.value = ""
+            except Exception as error:  # whatever it is, the student must see it here, not in a hidden log
+                self.tell(error)
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Let the page say that the kernel works, if it takes long."""
+        self.picture.busy = True
         try:
-            what = self.compute(**self.values())
-            self.picture.show(what if isinstance(self.drawing, PageWidget) else self.drawing(what))
-            self.numbers.value = self._line(what)
-            self.message.value = ""
-        except Exception as error:  # whatever it is, the student must see it here and not in a hidden log
-            self.tell(error)
+            yield
+        finally:
+            self.picture.busy = False
 
     def tell(self, error: Exception) -> None:
         """Show under the picture what went wrong; the next picture clears it."""
@@ -285,6 +299,19 @@ class Panel(widgets.VBox):
             self._paused = False
         self._redraw()
 
+    def _reset(self) -> None:
+        # While the kernel is busy the page holds the last value of a slider back, and a press of this button
+        # overtakes it. The page's answer comes behind that value, so that the reset can be done again.
+        self.picture.send({"ask": "reset"})
+        self._back()
+
+    def _heard(self, told: Any) -> None:
+        if told == {"answer": "reset"} and any(
+            now.value is not start if isinstance(now, Kept) else now.value != start
+            for now, start in zip(self.controls.values(), self._start.values(), strict=True)
+        ):
+            self._back()
+
     @_alone
     def _back(self) -> None:
         if isinstance(self.drawing, PageWidget):
@@ -298,7 +325,9 @@ class Panel(widgets.VBox):
         @_alone
         def press(_: Any) -> None:
             try:
-                self._set(act(self.values()))
+                with self.working():
+                    values = act(self.values())
+                self._set(values)
             except Exception as error:
                 self.tell(error)
 
@@ -344,6 +373,8 @@ class PageWidget(anywidget.AnyWidget):
     """What stays as it is: sizes, texts, how the weights are laid out."""
     weights = traitlets.Bytes().tag(sync=True)
     """All numbers, sent once; see `browser.as_bytes`."""
+    busy = traitlets.Bool(False).tag(sync=True)
+    """Whether the kernel works on what comes next; the page says so if it takes long."""
     moving: tuple[str, ...] = ()
     """Names of the traits that the user moves."""
 

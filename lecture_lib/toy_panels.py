@@ -96,7 +96,7 @@ def film_panel(settings: Settings = toy_trials.RECIPE, *, seed: int = 0, start: 
         place, log = change["new"]
         if not log:
             return
-        with figures.ONE_AT_A_TIME:
+        with figures.ONE_AT_A_TIME, panel.working():
             try:
                 answer(place, log)
             except Exception as error:  # as for a slider: the student must see it

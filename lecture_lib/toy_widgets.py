@@ -45,7 +45,7 @@ class FilmPlayer(PageWidget):
             `show_branch`.
     """
 
-    _esm = browser.script("nets.js", "film.js")
+    _esm = browser.script("nets.js", "busy.js", "film.js")
     _css = browser.script("film.css")
     film = traitlets.Dict().tag(sync=True)
     place = traitlets.Int(0).tag(sync=True)

@@ -73,12 +73,12 @@ def group_of(nodeid: str) -> str:
     name = Path(file).name
     if name == "test_style_browser.py":
         return "pad and board"
-    if name not in ("test_browser.py", "test_notebooks.py"):
+    if name not in ("test_browser.py", "test_proof_browser.py", "test_notebooks.py"):
         return file
-    notebook = re.search(r"\[(\d\d_\w+)(\.ipynb)?\]$", test)
+    notebook = re.search(r"\[(\d\d_\w+)(\.ipynb)?(-\w+)?\]$", test)
     if notebook:
         return notebook[1]
-    return "browser" if name == "test_browser.py" else nodeid
+    return nodeid if name == "test_notebooks.py" else name.removeprefix("test_").removesuffix(".py")
 
 
 def installed_browser() -> str | None:
@@ -91,8 +91,12 @@ def installed_browser() -> str | None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What takes long comes first, so that no worker is left alone with it: notebooks, then large files."""
     sizes = Counter(group_of(item.nodeid) for item in items)
-    slow = ("test_browser.py", "test_style_browser.py", "test_toy_browser.py", "test_notebooks.py")
-    items.sort(key=lambda item: (item.path.name not in slow, -sizes[group_of(item.nodeid)]))
+    items.sort(
+        key=lambda item: (
+            not item.path.name.endswith(("browser.py", "test_notebooks.py")),
+            -sizes[group_of(item.nodeid)],
+        )
+    )
     # Where JupyterLab runs every notebook in the same session and compares what the checked cells print, a
     # second run by nbval would take two minutes and find nothing else; by itself (`-m notebook`) it runs.
     compared = any("test_checked_cells_print_what_is_stored" in item.nodeid for item in items)

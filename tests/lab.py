@@ -19,7 +19,7 @@ from urllib.parse import quote, urlsplit
 
 import nbformat
 from nbformat.v4 import new_code_cell, new_notebook
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, ElementHandle, Page, sync_playwright
 
 from tests.xla_flags import as_for_readers
 
@@ -39,6 +39,8 @@ QUIET_CHROMIUM = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # What pages are refused by `watched_page`, too, one by one; JupyterLab's own would be slowed by that.
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
 ]
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
@@ -60,10 +62,19 @@ window.lab = (() => {
       sum = (Math.imul(sum, 31) + pixel) | 0;
     return sum;
   }
-  const news = { ran: null, problems: [] };
+  // What is drawn as SVG, as one number: the texts on its root, which a reader hears, are not looked at.
+  function markup(node) {
+    let sum = 7;
+    for (const letter of node.innerHTML) sum = (Math.imul(sum, 31) + letter.charCodeAt(0)) | 0;
+    return sum || 1;
+  }
+  // `frames` counts, for each widget, messages with bytes in them, as every picture and every film is.
+  const news = { ran: null, problems: [], frames: {} };
   const bad = /(Error displaying|Loading|Error creating) widget|[Mm]odel not found|Failed to load/;
   const idle = () => panel().sessionContext.session?.kernel?.status === "idle";
-  const pictures = (i) => [...cells()[i].querySelectorAll(".jp-OutputArea :is(img, canvas)")].map(hash);
+  const pictures = (i) =>
+    [...cells()[i].querySelectorAll(".jp-OutputArea-output :is(img, canvas, svg)")]
+      .map((node) => (node instanceof SVGElement ? markup(node) : hash(node)));
   const same = (a, b) => a.length === b.length && a.every((sum, k) => sum === b[k]);
   const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
   return {
@@ -96,6 +107,9 @@ window.lab = (() => {
         const { ename, evalue, text = "" } = content;
         if (header.msg_type === "error") news.problems.push(`${ename}: ${evalue}`);
         if (header.msg_type === "stream" && text.includes("Traceback")) news.problems.push(text);
+        const { comm_id: id, data } = content;
+        if (header.msg_type === "comm_msg" && data?.buffer_paths?.length)
+          news.frames[id] = (news.frames[id] ?? 0) + 1;
       });
     },
     async runAll() {
@@ -212,7 +226,14 @@ class Watched(NamedTuple):
 
 def watched_page(running: Browser, width: int = 1280, height: int = 900) -> Watched:
     """A fresh page whose errors and requests are written down; requests to elsewhere are refused."""
-    page = running.new_context(viewport={"width": width, "height": height}).new_page()
+    watched = _watched(running.new_context(viewport={"width": width, "height": height}).new_page())
+    watched.page.route(
+        lambda url: urlsplit(url).hostname not in (None, *LOOPBACK), lambda route: route.abort()
+    )
+    return watched
+
+
+def _watched(page: Page) -> Watched:
     watched = Watched(page, [], [])
 
     def asked(url: str) -> None:
@@ -220,13 +241,22 @@ def watched_page(running: Browser, width: int = 1280, height: int = 900) -> Watc
         if parts.scheme in ("http", "https", "ws", "wss") and parts.hostname not in LOOPBACK:
             watched.outside.append(url)
 
-    page.on("console", lambda m: watched.console.append(m.text) if m.type == "error" else None)
+    page.on("console", lambda m: watched.console.append(_said(m)) if m.type == "error" else None)
     page.on("pageerror", lambda error: watched.console.append(f"uncaught: {error}"))
     page.on("request", lambda request: asked(request.url))
     page.on("websocket", lambda socket: asked(socket.url))
     page.on("dialog", lambda dialog: dialog.accept())
-    page.route(lambda url: urlsplit(url).hostname not in (None, *LOOPBACK), lambda route: route.abort())
     return watched
+
+
+def _said(message: ConsoleMessage) -> str:
+    """The text, and of what failed to load the address without what is asked there (a token)."""
+    address = message.location.get("url", "").split("?")[0]
+    return f"{message.text} ({address})" if "Failed to load" in message.text else message.text
+
+
+_CONTEXTS: dict[Browser, BrowserContext] = {}
+"""JupyterLab's megabytes are loaded and compiled once for all its pages: a third of the time to open one."""
 
 
 class Notebook:
@@ -236,8 +266,11 @@ class Notebook:
     """
 
     def __init__(self, running: Browser, lab: Lab, path: str, *, width: int = 1280, height: int = 900):
-        self.watched = watched_page(running, width, height)
+        if running not in _CONTEXTS:
+            _CONTEXTS[running] = running.new_context()
+        self.watched = _watched(_CONTEXTS[running].new_page())
         self.page = self.watched.page
+        self.page.set_viewport_size({"width": width, "height": height})
         self.page.goto(f"{lab.url}/lab/tree/{quote(path)}?token={lab.token}&reset")
         ready = "window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
         self._wait_on_page(ready, 60)
@@ -246,9 +279,12 @@ class Notebook:
         self.page.evaluate("() => { jupyterapp.shell.collapseLeft(); lab.listen(); }")
 
     def close(self) -> None:
-        """Shut the kernel down and close the page."""
-        self.page.evaluate("() => lab.panel().sessionContext.shutdown()")
-        self.page.context.close()
+        """Have the kernel shut down, without waiting for the seconds that takes, and close the page."""
+        asked = "/api/sessions/"
+        with self.page.expect_request(lambda r: r.method == "DELETE" and asked in r.url):
+            self.page.evaluate("() => { lab.panel().sessionContext.shutdown(); }")
+        self.page.wait_for_timeout(100)
+        self.page.close()
 
     def _wait_on_page(self, condition: str, seconds: float) -> None:
         # Left to itself Playwright asks at every frame, and so has the page drawn sixty times a second.
@@ -352,6 +388,63 @@ class Notebook:
         self.page.screenshot(path=path)
 
 
+PANEL_TEXTS = (".widget-label", ".widget-readout", "samp")
+SLIDERS = ".jp-Notebook .noUi-handle, .jp-Notebook input[type=range]"
+NOTEBOOKS = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
+NOTEBOOK_SECONDS = 600
+
+
+class Opened(NamedTuple):
+    """A notebook of the collection that was opened, looked at, and run."""
+
+    notebook: Notebook
+    name: str
+    unrun_broken: str | None
+    unrun_pictures: list[int]
+    """How many pictures each cell showed before it was run, by the number of the cell."""
+    panels: list[int]
+    """The cells that show sliders once run."""
+
+
+@contextmanager
+def opened_notebook(running: Browser, lab: Lab, name: str) -> Iterator[Opened]:
+    """A notebook of the collection, run once from top to bottom."""
+    notebook = Notebook(running, lab, f"notebooks/{name}")
+    notebook.page.wait_for_load_state("networkidle")
+    shown = """() => lab.cells().map((cell) => [...cell.querySelectorAll(".jp-OutputArea img")]
+        .filter((img) => img.naturalWidth && img.getBoundingClientRect().width).length)"""
+    unrun = notebook.broken(), notebook.page.evaluate(shown)
+    notebook.run_all(NOTEBOOK_SECONDS)
+    found = "s => [...document.querySelectorAll(s)].map((e) => lab.cells().indexOf(e.closest('.jp-Cell')))"
+    panels = sorted(set(notebook.page.evaluate(found, SLIDERS)))
+    yield Opened(notebook, name, *unrun, panels)
+    notebook.close()
+
+
+def place_of(handle: ElementHandle) -> str:
+    """Where a slider stands, which is known at once: no kernel is asked."""
+    return handle.evaluate("e => e.closest('.noUi-origin')?.style.transform ?? e.value")
+
+
+def name_of(handle: ElementHandle) -> str:
+    """What a student reads beside a slider."""
+    return handle.evaluate(
+        "e => (e.closest('.widget-slider')?.querySelector('.widget-label') ?? e.closest('label')).textContent"
+    )
+
+
+def reset_of(handle: ElementHandle) -> ElementHandle:
+    """The nearest button Reset around a control."""
+    reset = handle.evaluate_handle(
+        """e => { for (; e; e = e.parentElement) {
+            const found = [...e.querySelectorAll("button")].find((b) => b.textContent.trim() === "Reset");
+            if (found) return found;
+        } }"""
+    ).as_element()
+    assert reset is not None, "no Reset near the control"
+    return reset
+
+
 def write(path: Path, cells: list[str]) -> Path:
     """A notebook of code cells that have not been run."""
     notebook = new_notebook(cells=[new_code_cell(cell.strip()) for cell in cells])
@@ -395,6 +488,12 @@ def cut_off(page: Page) -> list[str]:
                 if (part.matches(".widget-label, .widget-readout") && part.scrollWidth > part.clientWidth + 1)
                     say("its text is cut off");
             }
+        const shown = ".jp-OutputArea-output:has(.jupyter-widgets, .style-widget, .moon-slider, .film)";
+        for (const part of document.querySelectorAll(`${shown}, ${shown} *`)) {
+            const { scrollWidth: wide, clientWidth: room } = part;
+            if (wide > room + 1 && /auto|scroll/.test(getComputedStyle(part).overflowX))
+                told.push(`${part.className}: ${wide} wide, to be scrolled in ${room}`);
+        }
         return told;
     }"""
     )

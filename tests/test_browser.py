@@ -15,28 +15,28 @@ import nbformat
 import numpy as np
 import pytest
 from flax import nnx
-from playwright.sync_api import Browser, ElementHandle, Page
+from playwright.sync_api import Browser, Page
 
 from lecture_lib import browser as packing
 from lecture_lib import measures, moon_panels, moon_trials, training
 from tests.lab import (
+    NOTEBOOKS,
+    PANEL_TEXTS,
     ROOT,
     Lab,
     Notebook,
+    Opened,
     complaints,
     contrasts,
     cut_off,
+    opened_notebook,
+    reset_of,
     settled,
     watched_page,
     write,
 )
 
 pytestmark = pytest.mark.browser
-
-NOTEBOOKS = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
-NOTEBOOK_SECONDS = 600
-PANEL_TEXTS = (".widget-label", ".widget-readout", "samp")
-SLIDERS = ".jp-Notebook .noUi-handle, .jp-Notebook input[type=range]"
 
 PLACES = np.arange(11) / 10  # PageUp moves a range input by a tenth
 
@@ -105,30 +105,10 @@ problem_panels.seven_panel({"ink": lambda x: -x.sum(axis=1)}, Machine(), new.x[n
 # ---------------------------------------------------------------- the notebooks of the collection
 
 
-class Opened(NamedTuple):
-    """A notebook of the collection that was opened, looked at, and run."""
-
-    notebook: Notebook
-    name: str
-    unrun_broken: str | None
-    unrun_pictures: list[int]
-    """How many pictures each cell showed before it was run, by the number of the cell."""
-    panels: list[int]
-    """The cells that show sliders once run."""
-
-
 @pytest.fixture(scope="module", params=NOTEBOOKS)
 def opened(request: pytest.FixtureRequest, lab: Lab, chrome: Browser) -> Iterator[Opened]:
-    notebook = Notebook(chrome, lab, f"notebooks/{request.param}")
-    notebook.page.wait_for_load_state("networkidle")
-    shown = """() => lab.cells().map((cell) => [...cell.querySelectorAll(".jp-OutputArea img")]
-        .filter((img) => img.naturalWidth && img.getBoundingClientRect().width).length)"""
-    unrun = notebook.broken(), notebook.page.evaluate(shown)
-    notebook.run_all(NOTEBOOK_SECONDS)
-    found = "s => [...document.querySelectorAll(s)].map((e) => lab.cells().indexOf(e.closest('.jp-Cell')))"
-    panels = sorted(set(notebook.page.evaluate(found, SLIDERS)))
-    yield Opened(notebook, request.param, *unrun, panels)
-    notebook.close()
+    with opened_notebook(chrome, lab, request.param) as shown:
+        yield shown
 
 
 def test_notebook_runs_without_complaint(opened: Opened) -> None:
@@ -152,63 +132,6 @@ def test_checked_cells_print_what_is_stored(opened: Opened) -> None:
 def test_unrun_notebook_shows_a_picture_for_each_panel(opened: Opened) -> None:
     assert opened.unrun_broken is None
     assert [cell for cell in opened.panels if not opened.unrun_pictures[cell]] == []
-
-
-def test_each_slider_moves_a_picture_and_reset_brings_it_back(opened: Opened) -> None:
-    notebook = opened.notebook
-    first = {cell: settled(notebook, cell) for cell in opened.panels}
-    for handle in notebook.page.query_selector_all(SLIDERS):
-        cell = handle.evaluate("e => lab.cells().indexOf(e.closest('.jp-Cell'))")
-        said = f"slider {name_of(handle)!r} in cell {cell}"
-        start = place_of(handle)
-        assert first[cell], f"{said}: no picture"
-        for key in ("ArrowRight", "ArrowLeft", "ArrowLeft"):
-            before = place_of(handle)
-            handle.press(key)
-            if place_of(handle) != before and notebook.differs(cell, first[cell], 10):
-                break
-        else:
-            pytest.fail(f"{said} moves no picture")
-        settled(notebook, cell)
-        reset_of(handle).click()
-        same = notebook.at_rest(cell, 30, like=first[cell]) is not None
-        assert same, f"{said}: Reset leads from {start} to {place_of(handle)}"
-    assert complaints(notebook) == []
-    assert notebook.page.locator(".jp-Notebook [role=alert]").count() == 0
-
-
-def place_of(handle: ElementHandle) -> str:
-    """Where a slider stands, which is known at once: no kernel is asked."""
-    return handle.evaluate("e => e.closest('.noUi-origin')?.style.transform ?? e.value")
-
-
-def name_of(handle: ElementHandle) -> str:
-    return handle.evaluate(
-        "e => (e.closest('.widget-slider')?.querySelector('.widget-label') ?? e.closest('label')).textContent"
-    )
-
-
-def reset_of(handle: ElementHandle) -> ElementHandle:
-    """The nearest button Reset around a slider."""
-    reset = handle.evaluate_handle(
-        """e => { for (; e; e = e.parentElement) {
-            const found = [...e.querySelectorAll("button")].find((b) => b.textContent.trim() === "Reset");
-            if (found) return found;
-        } }"""
-    ).as_element()
-    assert reset is not None, "no Reset near the slider"
-    return reset
-
-
-def test_each_button_can_be_clicked(opened: Opened) -> None:
-    notebook = opened.notebook
-    for button in notebook.page.query_selector_all(".jp-OutputArea .jupyter-button, .jp-OutputArea button"):
-        if button.is_visible() and button.is_enabled():
-            button.click()
-            notebook.page.wait_for_timeout(100)
-            notebook.wait_idle()
-    assert complaints(notebook) == []
-    assert notebook.page.locator(".jp-Notebook [role=alert]").count() == 0
 
 
 def test_narrow_window_cuts_nothing_off(opened: Opened) -> None:

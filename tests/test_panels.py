@@ -184,6 +184,33 @@ def test_reset_brings_back_values_and_picture(made: Made) -> None:
     assert made.shown() == made.expected(3, 2)
 
 
+def test_a_value_that_comes_late_does_not_undo_a_reset(made: Made) -> None:
+    """The page holds a slider's last value back while the kernel is busy; its answer comes behind that."""
+    asked: list[Any] = []
+    made.panel.picture.send = lambda content, buffers=None: asked.append(content)  # type: ignore[method-assign]
+    made.x.value = 8
+    made.panel.reset.click()
+    assert asked == [{"ask": "reset"}] and made.shown() == made.panel.first
+    made.x.value = 9  # on its way when the button was pressed
+    made.panel.picture._handle_custom_msg({"answer": "reset"}, [])
+    assert made.panel.values() == {"x": 5, "y": 2} and made.shown() == made.panel.first
+    calls = len(made.calls)
+    made.panel.picture._handle_custom_msg({"answer": "reset"}, [])
+    assert len(made.calls) == calls  # at the start already: nothing is drawn
+    made.x.value = 9
+    made.panel.picture._handle_custom_msg({"something": "else"}, [])
+    assert made.x.value == 9
+
+
+def test_the_page_is_told_that_the_kernel_works(made: Made) -> None:
+    told: list[tuple[bool, int]] = []
+    made.panel.picture.observe(lambda change: told.append((change["new"], len(made.calls))), "busy")
+    made.x.value = 8
+    assert told == [(True, 1), (False, 2)]
+    made.y.value = 7  # it fails
+    assert told[2:] == [(True, 2), (False, 3)] and not made.panel.picture.busy
+
+
 def test_numbers_follow_and_are_escaped() -> None:
     made = Made(describe=lambda what: f"x = {what['x']:g} <& done")
 
@@ -524,9 +551,9 @@ PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+
 
 
 def test_static_files_are_there() -> None:
-    for name in ("picture.js", "nets.js", "moon_slider.js", "moon_slider.css"):
+    for name in ("busy.js", "picture.js", "nets.js", "moon_slider.js", "moon_slider.css"):
         assert (browser.STATIC / name).stat().st_size > 0
-    assert panels.Picture._esm == (browser.STATIC / "picture.js").read_text(encoding="utf-8")
+    assert panels.Picture._esm == browser.script("busy.js", "picture.js")
 
 
 # --- controls -------------------------------------------------------------------------------

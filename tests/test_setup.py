@@ -468,6 +468,9 @@ def test_tests_of_a_notebook_or_a_file_run_in_one_worker() -> None:
     assert group_of(f"{browser}[07_toy_gan.ipynb]") == group_of(f"{stored}[07_toy_gan]") == "07_toy_gan"
     assert group_of(browser) == group_of(f"{browser}[Dark]") == "browser"
     assert group_of(stored) == stored
+    proof = "tests/test_proof_browser.py::test_d"
+    assert group_of(f"{proof}[07_toy_gan.ipynb-Dark]") == "07_toy_gan"
+    assert group_of(f"{proof}[a film]") == "proof_browser"
     assert group_of("tests/test_moon.py::test_c[01_moon]") == "tests/test_moon.py"
 
 
@@ -521,6 +524,10 @@ def test_notebooks_are_compiled_as_their_readers_compile_them(monkeypatch: pytes
         ('<testcase classname="tests.test_browser_lab" name="a"/>', None),
         ('<testcase classname="tests.test_setup" name="test_browser"/>', "no browser test ran"),
         ('<testcase classname="tests.test_browser" name="b"><skipped/></testcase>', "were skipped: b"),
+        ('<testcase classname="tests.test_proof_browser" name="c"><skipped/></testcase>', "were skipped: c"),
+        ('<testcase classname="tests.test_toy_browser" name="d"><skipped/></testcase>', "were skipped: d"),
+        ('<testcase classname="tests.test_pages" name="e"><skipped/></testcase>', "were skipped: e"),
+        ('<testcase classname="tests.test_page" name="f"><skipped/></testcase>', "no browser test ran"),
     ],
 )
 def test_skipped_browser_tests_do_not_pass_ci(cases: str, expected: str | None) -> None:

@@ -370,6 +370,7 @@ def test_pad_follows_its_sliders_and_arrow_keys(fresh: Notebook) -> None:
     assert complaints(fresh) == []
 
 
+@pytest.mark.proof
 def test_another_hand_and_a_place_set_by_the_kernel(fresh: Notebook) -> None:
     page, looks = fresh.page, []
     for hand in (1, 2, 3, 4, 5, 0):
@@ -411,6 +412,7 @@ def test_a_drawn_digit_is_read_and_all_ten_follow(
     assert complaints(fresh) == []
 
 
+@pytest.mark.proof
 def test_a_digit_follows_while_it_is_drawn(fresh: Notebook) -> None:
     page, first = fresh.page, settled(fresh, BOARD)
     x, y, side = box_of(page.locator(".style-board"))
@@ -424,6 +426,7 @@ def test_a_digit_follows_while_it_is_drawn(fresh: Notebook) -> None:
     check_board(fresh)
 
 
+@pytest.mark.proof
 def test_another_label_changes_the_digits(fresh: Notebook) -> None:
     page = fresh.page
     draw(page, ONE)
@@ -440,6 +443,7 @@ def test_another_label_changes_the_digits(fresh: Notebook) -> None:
     assert fresh.ask("[len(board.strokes), board.label]") == [2, 7]
 
 
+@pytest.mark.proof
 def test_a_wider_pen_makes_the_ten_heavier(fresh: Notebook) -> None:
     pen = fresh.page.get_by_role("slider", name="pen width (pixels of 28)", exact=True)
     ink = []
@@ -451,6 +455,7 @@ def test_a_wider_pen_makes_the_ten_heavier(fresh: Notebook) -> None:
     assert ink[1] > 1.3 * ink[0]
 
 
+@pytest.mark.proof
 def test_undo_clear_example_and_reset(fresh: Notebook) -> None:
     page, first = fresh.page, settled(fresh, BOARD)
     draw(page, ONE)
@@ -486,6 +491,7 @@ def test_undo_clear_example_and_reset(fresh: Notebook) -> None:
     assert complaints(fresh) == []
 
 
+@pytest.mark.proof
 def test_keyboard_alone_reaches_everything(fresh: Notebook) -> None:
     page = fresh.page
     focused = """() => {
@@ -524,6 +530,7 @@ def test_keyboard_alone_reaches_everything(fresh: Notebook) -> None:
     assert page.evaluate("() => lab.panel().content.mode") == "command"
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("theme", ["Light", "Dark"])
 def test_both_are_readable_in_both_themes(fresh: Notebook, theme: str) -> None:
     fresh.theme(theme)
@@ -535,6 +542,7 @@ def test_both_are_readable_in_both_themes(fresh: Notebook, theme: str) -> None:
     assert [(text, contrast) for text, contrast in told if contrast < 4.5] == []
 
 
+@pytest.mark.proof
 def test_narrow_window_cuts_nothing_off(fresh: Notebook) -> None:
     page = fresh.page
     page.set_viewport_size({"width": 390, "height": 844})

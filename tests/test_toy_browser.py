@@ -216,6 +216,7 @@ def test_slider_and_keys_move_the_picture(fresh: Notebook) -> None:
     assert complaints(fresh) == []
 
 
+@pytest.mark.proof
 def test_play_moves_through_the_frames_without_the_kernel(fresh: Notebook) -> None:
     page = fresh.page
     page.locator(".film select").select_option("fast")
@@ -252,6 +253,7 @@ def test_play_moves_through_the_frames_without_the_kernel(fresh: Notebook) -> No
     assert complaints(fresh) == []
 
 
+@pytest.mark.proof
 def test_a_moved_slider_stops_the_film(fresh: Notebook) -> None:
     page = fresh.page
     page.locator(".film select").select_option("slow")
@@ -331,6 +333,7 @@ def test_steps_by_hand_and_undo(fresh: Notebook) -> None:
     assert complaints(fresh) == []
 
 
+@pytest.mark.proof
 def test_moving_on_drops_the_steps(fresh: Notebook) -> None:
     page = fresh.page
     button(page, "step G").click()
@@ -342,6 +345,7 @@ def test_moving_on_drops_the_steps(fresh: Notebook) -> None:
     wait_for_facts(fresh, "step 160 and by hand 1 × D")  # not "1 × G 1 × D"
 
 
+@pytest.mark.proof
 def test_reset_of_the_player(fresh: Notebook) -> None:
     page, first = fresh.page, settled(fresh, FILM)
     steps_slider(page).press("End")
@@ -352,6 +356,7 @@ def test_reset_of_the_player(fresh: Notebook) -> None:
     assert place_on(page) == START == fresh.ask("player.place")
 
 
+@pytest.mark.proof
 def test_reset_of_the_panel_stops_the_film(fresh: Notebook) -> None:
     """The kernel does not know where the page is while it plays."""
     page, first = fresh.page, settled(fresh, FILM)
@@ -363,6 +368,7 @@ def test_reset_of_the_panel_stops_the_film(fresh: Notebook) -> None:
     assert button(page, "▶ Play").count() == 1 and place_on(page) == START
 
 
+@pytest.mark.proof
 def test_another_setting_trains_anew_and_keeps_the_frame(fresh: Notebook) -> None:
     page, first = fresh.page, settled(fresh, FILM)
     for key in ("End", "ArrowLeft", "ArrowLeft"):
@@ -385,6 +391,7 @@ def test_another_setting_trains_anew_and_keeps_the_frame(fresh: Notebook) -> Non
     assert page.locator("[role=alert]").count() == 0 and complaints(fresh) == []
 
 
+@pytest.mark.proof
 def test_keyboard_alone_reaches_everything(fresh: Notebook) -> None:
     page = fresh.page
     focused = """() => {
@@ -409,6 +416,7 @@ def test_keyboard_alone_reaches_everything(fresh: Notebook) -> None:
     assert page.evaluate("() => lab.panel().content.mode") == "command"
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("theme", ["Light", "Dark"])
 def test_readable_in_both_themes(fresh: Notebook, theme: str) -> None:
     fresh.theme(theme)
@@ -437,6 +445,7 @@ def scene_ink(page: Page) -> int:
     )
 
 
+@pytest.mark.proof
 def test_the_scene_follows_the_theme_at_once(fresh: Notebook) -> None:
     """Black text on a black page would be left over until the next frame."""
     page = fresh.page
@@ -448,6 +457,7 @@ def test_the_scene_follows_the_theme_at_once(fresh: Notebook) -> None:
         fresh.theme("Light")
 
 
+@pytest.mark.proof
 def test_narrow_window_cuts_nothing_off(fresh: Notebook) -> None:
     page = fresh.page
     page.set_viewport_size({"width": 390, "height": 844})

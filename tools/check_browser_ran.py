@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
+
+BROWSER = re.compile(r"test_(\w+_)?browser(_|$)|test_pages$")
+"""The files whose tests need a browser."""
 
 
 def problem(report: str) -> str | None:
@@ -12,10 +16,10 @@ def problem(report: str) -> str | None:
     cases = [
         case
         for case in ET.fromstring(report).iter("testcase")
-        if any(part.startswith("test_browser") for part in case.get("classname", "").split("."))
+        if any(BROWSER.match(part) for part in case.get("classname", "").split("."))
     ]
     if not cases:
-        return "no browser test ran (tests/test_browser*.py)"
+        return "no browser test ran (tests/test_browser.py and the like)"
     skipped = [case.get("name", "") for case in cases if case.find("skipped") is not None]
     if skipped:
         return "browser tests were skipped: " + ", ".join(skipped)

@@ -218,6 +218,7 @@ export function render({ model, el }) {
     trace(c, [[1, 5], [33, 5]], { color: look === "data" ? "#777" : "", ...LOOK[look] });
   }
   const stage = make("div", el, "", { className: "film-stage" });
+  const awake = busySign(model, stage);
   const bar = make("div", el, "", { className: "film-bar" });
   const play = make("button", bar, "▶ Play", { type: "button" });
   const label = make("label", bar);
@@ -394,6 +395,7 @@ export function render({ model, el }) {
   for (const end of ["transitionend", "transitioncancel"]) el.addEventListener(end, recoloured);
   return () => {
     stop();
+    awake();
     watcher.disconnect();
     for (const end of ["transitionend", "transitioncancel"]) el.removeEventListener(end, recoloured);
     model.off("change:weights", load);

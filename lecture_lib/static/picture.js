@@ -7,14 +7,15 @@ function render({ model, el }) {
   frame.style.cssText = "position: relative; display: inline-block; max-width: 100%;";
   frame.append(img);
   el.append(frame);
-  let shown = null;
+  const awake = busySign(model, frame);
+  let shown = null, old = [];
+  // a picture that is replaced before it was loaded never is: it is given back with the next that is
+  img.onload = () => old.splice(0).forEach((url) => URL.revokeObjectURL(url));
   const draw = () => {
-    const url = URL.createObjectURL(new Blob([model.get("png")], { type: "image/png" }));
-    const old = shown;
-    img.onload = () => old && URL.revokeObjectURL(old);
-    shown = url;
+    if (shown) old.push(shown);
+    shown = URL.createObjectURL(new Blob([model.get("png")], { type: "image/png" }));
     img.width = model.get("width");
-    img.src = url;
+    img.src = shown;
   };
   const describe = () => (img.alt = model.get("alt"));
   model.on("change:png", draw);
@@ -47,7 +48,8 @@ function render({ model, el }) {
   return () => {
     model.off("change:png", draw);
     model.off("change:alt", describe);
-    URL.revokeObjectURL(shown);
+    awake();
+    [...old, shown].forEach((url) => URL.revokeObjectURL(url));
   };
 }
 export default { render };
