@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from scipy import integrate, spatial, special, stats
+from scipy import integrate, ndimage, spatial, special, stats
 
 from lecture_lib import gaussians, measures, moon, quadrature, strokes
 from tests.laws import law
@@ -360,13 +360,10 @@ def test_laws_of_divergences_for_any_distributions(rows: Any, cut: int) -> None:
     assert kl == np.inf or kl == pytest.approx(stats.entropy(p, q), rel=1e-12, abs=1e-14)
     assert (kl == np.inf) == bool(((q == 0) & (p > 0)).any())
     # of a pair of independent outcomes the divergences add up
-    both = measured(measures.kl, np.outer(p, r).ravel(), np.outer(q, p).ravel())
-    of_r = measured(measures.kl, r, p)
-    if (
-        np.outer(p, r)[np.outer(p, r) > 0].min() > 1e-290
-        and np.outer(q, p)[np.outer(q, p) > 0].min() > 1e-290
-    ):
-        assert both == pytest.approx(kl + of_r, rel=1e-12, abs=1e-13)
+    least = min(a[a > 0].min() for a in (p, q, r))
+    if least > 1e-145:  # so that no product of two underflows
+        both = measured(measures.kl, np.outer(p, r).ravel(), np.outer(q, p).ravel())
+        assert both == pytest.approx(kl + measured(measures.kl, r, p), rel=1e-12, abs=1e-13)
     # the root of JS is a metric (Endres and Schindelin 2003); a root multiplies errors near 0
     roots = [max(measured(measures.jensen_shannon, *pair), 0) ** 0.5 for pair in ((p, q), (p, r), (r, q))]
     assert roots[0] <= roots[1] + roots[2] + 1e-7
@@ -518,6 +515,7 @@ def test_draws_and_functions_agree() -> None:
         ([1.0], stats.norm.cdf, [0.0], r"^edges has shape \(1,\); expected at least two rising numbers"),
         (stats.norm.cdf, [1.0], [0.0, 0.0], r"^edges has shape \(2,\); expected at least two rising"),
         (stats.norm.cdf, [1.0], [1.0, 0.0], r"^edges has shape"),
+        (stats.norm.cdf, [1.0], [0.0, 1.0, 0.5], r"^edges has shape"),
         (stats.norm.cdf, [1.0], [0.0, np.nan], r"^edges has 1 of 2 values that are not finite"),
         (stats.norm.cdf, [1.0], 3.0, r"^edges has shape \(\)"),
         (stats.norm.cdf, [], [0.0, 1.0], r"^b has shape \(0,\)"),
@@ -705,6 +703,15 @@ def test_thickness_grows_with_the_pen(digit: int) -> None:
     assert (np.diff(measures.thickness(images)) > 0).all()
 
 
+def test_finer_pictures_are_those_of_scipys_cubic_zoom() -> None:
+    picture = np.random.default_rng(0).uniform(size=(9, 7))
+    down, across = measures.cubic_zoom(9, 4), measures.cubic_zoom(7, 4)
+    theirs = ndimage.zoom(picture, 4, order=3, mode="grid-constant", grid_mode=True)
+    np.testing.assert_allclose(down @ picture @ across.T, theirs, atol=1e-12)  # sums of a few terms
+    with pytest.raises(ValueError, match="read-only"):
+        down[0] = 0
+
+
 def test_laws_of_thickness() -> None:
     image = strokes.as_mnist(strokes.shear(strokes.example(5), 12), width=3)
     thick = float(measures.thickness(image))
@@ -751,6 +758,7 @@ def test_ink_is_the_mean_brightness() -> None:
     [
         (np.ones(784), r"^images has shape \(784,\); expected \(\.\.\., height, width\)"),
         (np.ones((5, 1)), r"^images has shape \(5, 1\)"),
+        (np.ones((1, 5)), r"^images has shape \(1, 5\)"),
         (np.full((2, 3, 3), np.nan), "images has 18 of 18 values that are not finite"),
         (np.array([[1, 0.5], [-0.25, 1]]), r"^images has values down to -0\.25; expected brightness"),
     ],
@@ -844,6 +852,21 @@ def test_no_correlation_within_classes() -> None:
         measures.within_class_correlation(a, a, np.arange(6))
     with pytest.raises(ValueError, match=r"^shapes differ: a \(6,\), b \(5,\), labels \(6,\); expected"):
         measures.within_class_correlation(a, a[:5], labels)
+
+
+def test_what_rounding_leaves_is_no_difference() -> None:
+    """Up to 1e-12 of the largest value, or of 1."""
+    labels, a = np.repeat([0, 1], [7, 5]), np.random.default_rng(0).normal(size=12)
+    constant = np.where(labels == 0, 1e6 / 3, 0.0)
+    assert measures.within_class_slope(a, constant + 1e-3 * a, labels) == pytest.approx(1e-3, rel=1e-6)
+    constant[:7] += 6e-11 * np.arange(7)  # a unit in the last place each
+    assert 1e-10 < np.ptp(constant[:7]) < 1e-9
+    with pytest.raises(ValueError, match=r"^b is constant within each class"):
+        measures.within_class_correlation(a, constant, labels)
+    tiny = np.array([0.0, 2.2e-12])  # 1.1e-12 from their mean, 1.6e-12 together
+    assert measures.within_class_correlation(tiny, tiny, np.zeros(2)) == pytest.approx(1)
+    with pytest.raises(ValueError, match=r"^a is constant within each class"):
+        measures.within_class_correlation(0.6 * tiny, tiny, np.zeros(2))
 
 
 def test_within_class_slope_is_that_of_least_squares_with_a_mean_for_each_class() -> None:

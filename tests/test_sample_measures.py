@@ -64,6 +64,10 @@ def test_probabilities_whose_mean_is_rounded_to_zero() -> None:
     assert measures.inception_score(p) == 1
 
 
+def test_rows_off_one_by_less_than_told_are_taken() -> None:
+    assert measures.inception_score([[0.5, 0.50005], [0.5, 0.5]]) == pytest.approx(1, abs=1e-4)
+
+
 def test_rows_of_float32_are_taken() -> None:
     p = np.random.default_rng(0).dirichlet(np.ones(10), size=500)
     # rows off 1 by rounding, 1e-7
@@ -88,6 +92,7 @@ def test_rows_of_float32_are_taken() -> None:
             r"sums of rows off 1 by 0\.1; expected probabilities of classes",
         ),
         (np.full((2, 3), 1.0), r"sums of rows off 1 by 2"),
+        (np.array([[0.5, 0.50015], [0.5, 0.5]]), r"sums of rows off 1 by 0\.00015"),
     ],
 )
 def test_what_is_no_distribution(bad: Any, told: str) -> None:

@@ -363,6 +363,8 @@ def try_out(
                 found[mutant] = {0: "survived", -signal.SIGALRM: "timed out"}.get(code, "caught")
                 if found[mutant] != "caught":
                     say(f"{told(target, mutant)} {found[mutant]}")
+                if len(found) % 50 == 0:
+                    say(f"{target.name}: {len(found)} of {len(chosen)}")
     finally:
         for pid in running:  # after Ctrl-C
             os.killpg(pid, signal.SIGKILL)
