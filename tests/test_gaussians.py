@@ -250,6 +250,7 @@ def test_draw_is_mean_plus_scaled_noise() -> None:
     mean, log_var = jnp.array([1.0, -2.0]), jnp.array([0.6, -3.0])
     key = jax.random.key(7)
     noise = np.asarray(gaussians.reparameterise(key, jnp.zeros(2), jnp.zeros(2)))
+    np.testing.assert_array_equal(noise, jax.random.normal(key, (2,)))  # plus, not minus
     z = gaussians.reparameterise(key, mean, log_var)
     np.testing.assert_allclose(z, mean + np.exp(log_var / 2) * noise, rtol=1e-6)  # float32
     np.testing.assert_array_equal(z, gaussians.reparameterise(key, mean, log_var))

@@ -510,6 +510,7 @@ def test_whole_numbers_are_refused_by_name(name: str, bad: Any) -> None:
         ([0.6, -0.1, 0.5], r"^weights is \[.*-0\.1.*\], with sum 1; expected none negative and a sum of 1"),
         ([0.5, 0.2, 0.2], r"^weights is .*, with sum 0\.9; expected none negative and a sum of 1"),
         ([0.5, 0.2, 0.3001], r"^weights is .*, with sum 1\.0001; expected"),
+        ([0.5, 0.2, 0.300015], r"^weights is .*, with sum 1\.0000[12]; expected"),
         ([0.0, 0.0, 0.0], r"^weights is .*, with sum 0; expected"),
         ([0.5, 0.5, np.nan], r"^weights has 1 of 3 values that are not finite \(first at index \(2,\)\)"),
         ([np.inf, 0.5, 0.5], r"^weights has 1 of 3 values that are not finite"),
@@ -570,6 +571,25 @@ def test_matrices_are_refused(matrix: Any) -> None:
             ValueError, match=rf"^covariances\[{i}\] is .*; expected a symmetric, positive def"
         ):
             Mixture(WEIGHTS, PLACES, covariances)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e3, 1e-3])
+def test_matrices_may_be_off_by_their_rounding(size: float) -> None:
+    """Lopsided by 1e-5 of their largest number; and as near to singular as Demmel's condition says.
+
+    That is a least eigenvalue of n (n + 1) EPS for ones on the diagonal: 6 * 2^-23 in float32, which the
+    other numbers have to stay below 1 by.
+    """
+
+    def taken(a: float, b: float) -> bool:
+        try:
+            Mixture([1.0], [[0.0, 0.0]], [[[size, size * a], [size * b, size]]])
+        except ValueError:
+            return False
+        return True
+
+    assert taken(0.5, 0.500009) and not taken(0.5, 0.500015) and not taken(-0.5, -0.500015)
+    assert taken(1 - 14 * 2**-24, 1 - 14 * 2**-24) and not taken(1 - 10 * 2**-24, 1 - 10 * 2**-24)
 
 
 @law(60)

@@ -151,6 +151,8 @@ def test_bad_arguments_of_the_likelihoods() -> None:
     for outside in (-0.01, 1.01, 16.0):
         with pytest.raises(ValueError, match=r"x has values outside \[0, 1\]"):
             objectives.bernoulli_log_likelihood(x + outside, x)
+        with pytest.raises(ValueError, match=r"x has values outside \[0, 1\]"):
+            objectives.bernoulli_log_likelihood(x.at[2, 3].set(outside), x)
 
 
 # --- the bound ------------------------------------------------------------------------------
