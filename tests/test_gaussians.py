@@ -394,6 +394,7 @@ def test_data_that_ppca_cannot_fit() -> None:
         (np.zeros((4, 3), int), 1, TypeError, r"^x has dtype int64"),
         (np.full((4, 3), np.nan), 1, ValueError, r"^x has 12 of 12 values"),
         (x[:, :1] * np.ones(3), 1, ValueError, r"^x varies in 1 directions only"),
+        (x[:2], 1, ValueError, r"^x varies in 1 directions only"),  # two make a line
     ):
         with pytest.raises(kind, match=told):
             gaussians.PPCA.fit(bad, latent)  # type: ignore[arg-type]

@@ -409,6 +409,10 @@ def test_mixture_passes_through_jit(dim: int | None) -> None:
         np.testing.assert_array_equal(one, two)
     made = jax.jit(lambda *a: Mixture(*a).log_prob(x))(mixture.weights, mixture.means, mixture.covariances)
     close_in_float32(made, mixture.log_prob(x))
+    parts = [mixture.weights, mixture.means, mixture.covariances]
+    for i in range(3):  # one of them traced, the others known
+        alone = jax.jit(lambda a, i=i: Mixture(*parts[:i], a, *parts[i + 1 :]).log_prob(x))(parts[i])
+        close_in_float32(alone, made)
     within = jax.jit(lambda x: Mixture(WEIGHTS, MEANS, VARIANCES).log_prob(x))(x)  # of numbers known then
     close_in_float32(within, Mixture(WEIGHTS, MEANS, VARIANCES).log_prob(x))
     drawn = jax.jit(lambda m, key: m.sample(key, 20))(mixture, jax.random.key(0))
