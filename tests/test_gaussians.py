@@ -369,6 +369,7 @@ def test_ppca_samples_are_means_given_z() -> None:
     with jax.enable_x64(True):
         model = gaussians.PPCA.fit(spread(), 2)
         drawn = np.asarray(model.sample(jax.random.key(0), 20_000))
+        assert model.sample(jax.random.key(0), 1).shape == (1, 5)
         along = (drawn - np.asarray(model.mean)) @ np.asarray(model.directions).T
         expected = np.asarray(model.variances - model.noise_var)
     np.testing.assert_allclose(along.var(axis=0), expected, rtol=5 * np.sqrt(2 / 20_000))
