@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
 from lecture_lib import blur, datasets, strokes
+from tests.laws import law
 
-LAW = settings(max_examples=60, deadline=None, derandomize=True)
 PICTURES = hnp.arrays(np.float64, (5, 6), elements=st.floats(0, 1)).filter(lambda x: x.max() > 1e-3)
 
 
@@ -32,14 +32,14 @@ def spectrum(picture: np.ndarray) -> float:
     return float(np.sqrt((energy * (squares[0][:, None] + squares[1])).sum() / energy.sum()))
 
 
+@law(60)
 @given(PICTURES)
-@LAW
 def test_sharpness_is_the_mean_frequency(picture: np.ndarray) -> None:
     assert float(blur.sharpness(picture)) == pytest.approx(spectrum(picture), rel=1e-9)
 
 
+@law(60)
 @given(PICTURES, st.floats(1e-3, 1e3))
-@LAW
 def test_brightness_place_and_turns_do_not_matter(picture: np.ndarray, factor: float) -> None:
     expected = float(blur.sharpness(picture))
     assert 0 < expected <= np.sqrt(8)
@@ -88,6 +88,20 @@ def test_greyness_by_hand() -> None:
     # six pixels of .5 count 1 each and one of 1 nothing, over an ink of 4
     assert blur.greyness((one + two) / 2) == pytest.approx(6 / 4)
     assert blur.greyness(one / 4) == pytest.approx(4 * 0.75)
+
+
+@law(60)
+@given(PICTURES, PICTURES, st.floats(0, 10))
+def test_laws_of_greyness_and_blur(one: np.ndarray, two: np.ndarray, factor: float) -> None:
+    assert 0 <= blur.greyness(one) < 4
+    assert blur.greyness((one > 0.5) | (one == one.max())) == 0
+    # blur is linear, keeps all light where there is room, and brightens nothing above the brightest
+    wide = [np.pad(x, 8) for x in (one, two)]
+    soft = [blur.blurred(x, 1.5) for x in wide]  # SciPy's ends at four standard deviations
+    np.testing.assert_allclose(
+        blur.blurred(wide[0] + factor * wide[1], 1.5), soft[0] + factor * soft[1], atol=1e-13
+    )
+    assert soft[0].sum() == pytest.approx(one.sum(), rel=1e-13) and soft[0].max() <= one.max() * (1 + 1e-12)
 
 
 # --- blur between two sets ------------------------------------------------------------------

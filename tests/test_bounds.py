@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from scipy import integrate, stats
+from scipy import integrate, special, stats
 
 from lecture_lib import bounds, elbo_trials, gaussians, priors, quadrature
 from lecture_lib.gaussians import InfiniteMixture
 from lecture_lib.networks import Posterior
+from tests.laws import law
 
 X = np.array(elbo_trials.EXAMPLE_X)
 Q = Posterior(np.array([[0.3], [-0.2], [1.0]]), np.array([[-1.0], [0.0], [-3.0]]))  # type: ignore[arg-type]
-LAW = settings(max_examples=60, deadline=None, derandomize=True)
 
 
 def bend(z: Any) -> Any:
@@ -106,8 +106,8 @@ def all_forms(model: Any, x: Any, q: Any) -> Any:
     )
 
 
+@law(30)
 @given(hnp.arrays(np.float64, 4, elements=st.floats(-1, 4)), MEANS, LOG_VARS)
-@LAW
 def test_bound_and_gap_make_up_log_p(x: Any, mean: Any, log_var: Any) -> None:
     """L_b + KL = log P(x) by three rules without a node in common; L_b <= log P(x); KL >= 0."""
     with jax.enable_x64(True):
@@ -121,9 +121,9 @@ def test_bound_and_gap_make_up_log_p(x: Any, mean: Any, log_var: Any) -> None:
     assert (split.kl >= 0).all()
 
 
+@law(30)
 @given(st.floats(-3, 3), st.floats(0.2, 2), st.floats(-2, 2), MEANS, LOG_VARS)
 @example(2.0, 0.25, 1.0, np.full((4, 1), 3.0), np.zeros((4, 1)))  # q reaches the end of the grid
-@LAW
 def test_linear_model_in_closed_form(slope: float, sd: float, x: float, mean: Any, log_var: Any) -> None:
     """The gap is a KL between two Gaussians, log P(x) a normal density."""
     xs = np.full(4, x)
@@ -261,6 +261,34 @@ def importance(model: Any, q: Any, k: int, times: int) -> np.ndarray:
     x = np.array([1.5])
     estimate = jax.jit(lambda key: bounds.importance_weighted_bound(model, x, q, key=key, k=k))
     return np.asarray(bounds.repeated(estimate, key=jax.random.key(k), times=times))[:, 0]
+
+
+K = 6
+
+
+@jax.jit
+def weighted(model: Any, x: Any, q: Any, key: Any) -> Any:
+    return bounds.importance_weighted_bound(model, x, q, key=key, k=K), bounds.draws(key, q, "k", K)
+
+
+@law(30)
+@given(hnp.arrays(np.float64, 4, elements=st.floats(-1, 4)), MEANS, LOG_VARS, st.integers(0, 2**31))
+def test_more_weights_bound_more_than_fewer_of_them(x: Any, mean: Any, log_var: Any, seed: int) -> None:
+    """The bound of k draws is above the mean bound of all its sets of fewer (Burda and others 2016, lemma).
+
+    That holds for every draw, by Jensen, and makes the expectation rise with k.
+    """
+    with jax.enable_x64(True):
+        q = Posterior(jnp.asarray(mean), jnp.asarray(log_var))
+        ours, eps = (np.asarray(a) for a in weighted(elbo_trials.example(), x, q, jax.random.key(seed)))
+    eps, sd = eps[..., 0], np.exp(log_var / 2)
+    log_w = log_joint(x[:, None], mean + sd * eps) - stats.norm.logpdf(eps) + np.log(sd)
+    # a logarithm of size 1e3 to a few EPS; its slope, in x and z, is 1e2
+    np.testing.assert_allclose(ours, special.logsumexp(log_w, axis=1) - np.log(K), rtol=1e-12, atol=1e-11)
+    for m in range(1, K):
+        sets = np.array(list(combinations(range(K), m)))
+        fewer = (special.logsumexp(log_w[:, sets], axis=2) - np.log(m)).mean(axis=1)
+        assert (fewer <= ours + 1e-10).all()
 
 
 def test_importance_weighted_bound_rises_with_k_from_the_elbo_to_log_p() -> None:

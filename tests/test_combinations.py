@@ -6,14 +6,14 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import optimize
 
 from lecture_lib import combinations
+from tests.laws import law
 
-LAW = settings(max_examples=60, deadline=None, derandomize=True)
 ROWS = hnp.arrays(np.float64, (7, 5), elements=st.floats(0, 1, width=16)).filter(
     lambda d: (d.max(axis=1) > 0.05).all()
 )
@@ -28,15 +28,15 @@ def brute(database: np.ndarray, x: np.ndarray, k: int) -> float:
     return 1 - left / float(x @ x)
 
 
+@law(60)
 @given(ROWS)
-@LAW
 def test_one_picture_is_the_best_one(rows: np.ndarray) -> None:
     found = combinations.pursue(rows[1:], rows[0], 1)
     assert sum(c.explained for c in found) == pytest.approx(brute(rows[1:], rows[0], 1), abs=1e-9)
 
 
+@law(30)
 @given(ROWS)
-@LAW
 def test_more_pictures_explain_more_but_no_more_than_the_best_set(rows: np.ndarray) -> None:
     database, x = rows[1:], rows[0]
     path = combinations.pursue(database, x, 4)
@@ -51,8 +51,8 @@ def test_more_pictures_explain_more_but_no_more_than_the_best_set(rows: np.ndarr
         assert np.abs(database[c.chosen[c.weights > 0]] @ rest).max(initial=0) < 1e-6
 
 
+@law(60)
 @given(ROWS, st.floats(0.01, 100), st.floats(0.01, 100))
-@LAW
 def test_brightness_changes_weights_only(rows: np.ndarray, of_x: float, of_database: float) -> None:
     before = combinations.pursue(rows[1:], rows[0], 2)
     after = combinations.pursue(of_database * rows[1:], of_x * rows[0], 2)
@@ -60,8 +60,8 @@ def test_brightness_changes_weights_only(rows: np.ndarray, of_x: float, of_datab
         assert one.explained == pytest.approx(two.explained, abs=1e-7)
 
 
+@law(60)
 @given(ROWS)
-@LAW
 def test_pairs_are_the_best_of_all_pairs(rows: np.ndarray) -> None:
     (found,) = combinations.best_pairs(rows[1:], rows[:1]) if (rows[1:] @ rows[0]).any() else (None,)
     if found is not None:

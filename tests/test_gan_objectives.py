@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import special
@@ -19,8 +19,8 @@ from scipy.spatial import distance
 from lecture_lib import objectives
 from lecture_lib.networks import Discriminator
 from tests.gans import numpy_d
+from tests.laws import law
 
-LAW = settings(max_examples=50, deadline=None, derandomize=True)
 N = 5
 
 
@@ -36,8 +36,8 @@ def in_64_bits(function: Callable[..., Any], *arguments: Any) -> np.ndarray:
 # --- values ---------------------------------------------------------------------------------
 
 
+@law(50)
 @given(logits(), logits())
-@LAW
 def test_losses_are_those_of_the_papers(real: Any, fake: Any) -> None:
     """log D is log_expit(a) and log(1 - D) is log_expit(-a); sums of float64 numbers up to 30."""
     log_d, log_not_d = special.log_expit, lambda a: special.log_expit(-a)
@@ -55,8 +55,8 @@ def test_losses_are_those_of_the_papers(real: Any, fake: Any) -> None:
         np.testing.assert_allclose(ours, formula, rtol=1e-13, atol=1e-14)
 
 
+@law(50)
 @given(logits(3), logits(3))
-@LAW
 def test_losses_in_the_words_of_the_lecture(real: Any, fake: Any) -> None:
     """By the probability itself: between logits of -3 and 3, 1 - D keeps its digits."""
     d_real, d_fake = 1 / (1 + np.exp(-real)), 1 / (1 + np.exp(-fake))
@@ -110,21 +110,26 @@ def test_logits_far_out_are_exact_with_their_gradients() -> None:
 # --- derivatives ----------------------------------------------------------------------------
 
 
+@jax.jit
+def slopes(fake: Any) -> Any:
+    losses: tuple[Callable[..., Any], ...] = (
+        objectives.non_saturating,
+        objectives.minimax,
+        lambda a: objectives.cross_entropy(a, np.zeros(N)),
+        lambda a: objectives.cross_entropy(np.zeros(N), a),
+        objectives.least_squares_generator,
+        lambda a: objectives.least_squares_discriminator(a, np.zeros(N)),
+        lambda a: objectives.least_squares_discriminator(np.zeros(N), a),
+    )
+    return jnp.stack([jax.grad(loss)(fake) for loss in losses])
+
+
+@law(20)
 @given(logits())
-@settings(LAW, max_examples=20)
 def test_derivatives_by_a_logit(fake: Any) -> None:
     d, not_d = special.expit(fake), special.expit(-fake)
-    for loss, expected in (
-        (objectives.non_saturating, -not_d),
-        (objectives.minimax, -d),
-        (lambda a: objectives.cross_entropy(a, np.zeros(N)), -not_d),
-        (lambda a: objectives.cross_entropy(np.zeros(N), a), d),
-        (objectives.least_squares_generator, fake - 1),
-        (lambda a: objectives.least_squares_discriminator(a, np.zeros(N)), fake - 1),
-        (lambda a: objectives.least_squares_discriminator(np.zeros(N), a), fake),
-    ):
-        slope = in_64_bits(jax.grad(loss), fake)
-        np.testing.assert_allclose(slope, expected / N, rtol=1e-13, atol=1e-16)
+    expected = np.stack([-not_d, -d, -not_d, d, fake - 1, fake - 1, fake]) / N
+    np.testing.assert_allclose(in_64_bits(slopes, fake), expected, rtol=1e-13, atol=1e-16)
 
 
 # --- the best D -----------------------------------------------------------------------------
@@ -133,8 +138,8 @@ PLACES = 3
 places = hnp.arrays(np.int64, (9,), elements=st.integers(0, PLACES - 1))
 
 
+@law(50)
 @given(places, places, hnp.arrays(np.float64, (PLACES,), elements=st.floats(-5, 5)))
-@LAW
 def test_best_logit_is_the_log_ratio_of_the_densities(real: Any, fake: Any, away: Any) -> None:
     """Three places; nothing is below the loss at log(p_data / p_g): 2 log 2 - 2 JS(p_data, p_g) there."""
     real, fake = (np.concatenate([np.arange(PLACES), drawn]) for drawn in (real, fake))

@@ -8,9 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from lecture_lib import bounds, elbo_trials, gaussians, gradients, quadrature
 from lecture_lib.networks import Posterior
+from tests.laws import law
 
 X = np.array(elbo_trials.EXAMPLE_X)
 Q = Posterior(np.array([[0.3], [-0.2], [1.0]]), np.array([[-1.0], [0.0], [-3.0]]))  # type: ignore[arg-type]
@@ -45,6 +49,30 @@ def test_exact_gradient_is_that_of_the_gap() -> None:
         exact = gradients.exact_gradient(elbo_trials.linear(1.3), x, Q)
         # quadrature is exact to rounding for a quadratic
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, -b, atol=1e-10), exact, of_gap)
+
+
+EACH = hnp.arrays(np.float64, (3, 1), elements=st.floats(-3, 3))
+
+
+@jax.jit
+def exactly(model: Any, x: Any, q: Any) -> Any:
+    return gradients.exact_gradient(model, x, q)
+
+
+@law(40)
+@given(st.floats(-3, 3), st.floats(0.2, 2), st.floats(-3, 3), EACH, EACH)
+def test_exact_gradient_of_any_line(slope: float, sd: float, x: float, mean: Any, log_var: Any) -> None:
+    """The posterior is N(mu, v): -(m - mu) / v by the mean, and (1 - exp(s) / v) / 2 by the log-variance."""
+    with jax.enable_x64(True):
+        model = elbo_trials.linear(slope, intercept=0.4, noise_sd=sd)
+        q = Posterior(jnp.asarray(mean), jnp.asarray(log_var))
+        ours = jax.tree.map(np.asarray, exactly(model, np.full(3, x), q))
+    v = 1 / (1 + slope**2 / sd**2)
+    mu = v * slope * (x - 0.4) / sd**2
+    # The integrand is a quadratic, of size (20 * 4.5 / .2)^2 / 2 = 1e5 where eps is 10, but weighted by its
+    # density: sums are of the size of the terms below, 1e4 at most, to a few EPS times the slopes of 1e2.
+    np.testing.assert_allclose(ours.mean, -(mean - mu) / v, rtol=1e-10, atol=1e-9)
+    np.testing.assert_allclose(ours.log_var, (1 - np.exp(log_var) / v) / 2, rtol=1e-10, atol=1e-9)
 
 
 @pytest.mark.parametrize("kind", ["reparameterised", "score function", "with a baseline"])

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from lecture_lib import idx
+from tests.laws import law
 
 PICTURES = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
 # by hand, so that the header is tested against the description of the format
@@ -53,7 +54,7 @@ def test_gzip_is_told_by_its_bytes_not_by_the_name(tmp_path: Path, name: str) ->
     np.testing.assert_array_equal(idx.read(tmp_path / name), PICTURES)
 
 
-@settings(deadline=None)
+@law(60)
 @given(
     entries=hnp.arrays(np.uint8, hnp.array_shapes(min_dims=1, max_dims=6, max_side=5)), packed=st.booleans()
 )
@@ -172,7 +173,7 @@ def test_any_bit_of_gzip(place: Path) -> None:
     assert told >= 8 * (len(packed) - 10)  # all but the header of gzip
 
 
-@settings(deadline=None, max_examples=300)
+@law(100)
 @given(
     start=st.sampled_from(
         [b"", b"\x00\x00\x08", b"\x00\x00\x08\x01\x00\x00\x00", b"\x1f\x8b", b"\x1f\x8b\x08"]

@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lecture_lib import layers
 from lecture_lib.layers import FiLM
+from tests.laws import law
 
-LAW = settings(max_examples=100, deadline=None, derandomize=True)
 CLASSES = 3
 
 
@@ -54,8 +54,8 @@ def test_mlp_refuses() -> None:
 # --- labels ---------------------------------------------------------------------------------
 
 
+@law(40)
 @given(st.integers(1, 12), st.data())
-@LAW
 def test_one_hot_is_a_row_of_the_identity(classes: int, data: Any) -> None:
     labels = data.draw(st.lists(st.integers(0, classes - 1), min_size=5, max_size=5))
     for dtype in (np.int32, np.uint8):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special, stats
 from sklearn.exceptions import ConvergenceWarning
@@ -21,8 +21,8 @@ from lecture_lib.gaussians import InfiniteMixture, Mixture
 from lecture_lib.mixture_trials import LEAST_SD, MOST, PRIORS, Fit
 from lecture_lib.networks import GaussianDecoder
 from lecture_lib.priors import NORMAL, Uniform
+from tests.laws import law
 
-LAW = settings(max_examples=100, deadline=None, derandomize=True)
 SMOOTH = ["skewed", "three bumps", "heavy tails"]
 Parameters = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -85,8 +85,8 @@ starting = st.tuples(
 )
 
 
+@law(40)
 @given(st.integers(0, 10**6), starting)
-@LAW
 def test_no_round_lowers_the_log_likelihood(seed: int, start: Any) -> None:
     """Dempster, Laird and Rubin's law, for weighted points, and with the least sd, too: a variance that is
     clipped is the best of those that are allowed. Means and second moments are those of the points."""

@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lecture_lib import moon
+from tests.laws import law
 
-LAW = settings(max_examples=200, deadline=None, derandomize=True)
 EVERY_FIVE = np.arange(0, 181, 5)
 SIZE = 256
 
@@ -132,8 +132,8 @@ def test_pixel_values_match_the_law_at_the_centre() -> None:
         assert picture[127, 127] == pytest.approx(expected, abs=2e-4)
 
 
+@law(60)
 @given(st.floats(-1000, 1000), st.sampled_from([8, 9, 32]), st.sampled_from([0.0, 0.5, 1.0]))
-@LAW
 def test_range_sky_and_period(phase: float, size: int, maria: float) -> None:
     picture = np.asarray(moon.render_many([phase, phase + 360], size, maria=maria))
     assert picture.dtype == np.float32 and picture.shape == (2, size, size)
@@ -146,6 +146,22 @@ def test_range_sky_and_period(phase: float, size: int, maria: float) -> None:
     # linear, where a sub-pixel that flips between lit and dark has intensity of the same order.
     linear = picture.astype(np.float64) ** moon.GAMMA
     assert abs(linear[0].mean() - linear[1].mean()) < 1e-5
+
+
+@law(40)
+@given(st.floats(-179.9, 179.9).filter(lambda phase: abs(phase) > 1e-3), st.sampled_from([0.25, 1.0]))
+def test_energy_at_any_phase(phase: float, maria: float) -> None:
+    """Lommel and Seeliger's closed form, the mirror, and what maria swallow."""
+    white, mirrored = np.asarray(moon.render_many([phase, -phase], maria=0.0), np.float64) ** moon.GAMMA
+    a = np.radians(abs(np.float32(phase)))
+    closed = 1 - np.sin(a / 2) * np.tan(a / 2) * np.log(1 / np.tan(a / 4))
+    # Points of a grid in a circle of radius 60 are pi r^2 up to about r^(2/3) (van der Corput): 1.4e-3 of it.
+    assert white.sum() / (np.pi * (moon.RADIUS * 16) ** 2 / 2) == pytest.approx(closed, abs=2e-3)
+    # float32: sin of an angle and its negative agree, and sums of 16 points in another order
+    np.testing.assert_allclose(mirrored, white[:, ::-1], atol=1e-6)
+    dark = np.asarray(moon.render(phase, maria=maria), np.float64) ** moon.GAMMA
+    # maria reflect 7 / 12 of what highlands do (0.42 less)
+    assert (dark <= white + 1e-6).all() and (dark >= (1 - 0.42 * maria) * white - 1e-6).all()
 
 
 def test_new_moon_is_black() -> None:

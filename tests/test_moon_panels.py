@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lecture_lib import browser, measures, moon, moon_panels, moon_trials, panels
@@ -20,8 +20,8 @@ from lecture_lib.moon_panels import MoonSlider
 from lecture_lib.networks import VAE, Autoencoder
 from lecture_lib.panels import Panel
 from tests.frames import check_frame, decoded
+from tests.laws import law
 
-LAW = settings(max_examples=300, deadline=None, derandomize=True)
 SIZE = moon_trials.SIZE
 PHASES = moon_trials.FIVE_PHASES
 MOONS = moon_trials.moons(PHASES)
@@ -142,11 +142,11 @@ def test_places_run_from_end_to_end(slider: MoonSlider) -> None:
     assert moved.data["start"] == 0 and slider.data["start"] == slider.place == 0.3
 
 
+@law(100)
 @given(
     st.lists(st.floats(-100, 100, width=32), min_size=2, max_size=8),
     st.none() | st.floats(0, 10, width=32),
 )
-@LAW
 def test_code_line_holds_all_codes_with_the_first_on_the_left(codes: list[float], sd: float | None) -> None:
     mean = np.array(codes, np.float32)
     spread = None if sd is None else np.full_like(mean, sd)
@@ -348,8 +348,8 @@ def test_retraining_at_the_corners(
 # --- the penalty ----------------------------------------------------------------------------
 
 
+@law(100)
 @given(st.floats(-6, 3), st.floats(-6, 6))
-@LAW
 def test_penalty_of_both_readings(s: float, m: float) -> None:
     """Kingma and Welling's KL, written out for a variance of exp(s) and for one of exp(2 s)."""
     p = moon_panels.penalty(s, m)

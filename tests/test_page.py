@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -22,8 +22,7 @@ from lecture_lib import browser
 from lecture_lib.conditional import ConditionalDecoder, ConditionalEncoder
 from lecture_lib.layers import FiLM
 from lecture_lib.networks import Autoencoder, Decoder, Encoder, GaussianDecoder
-
-LAW = settings(max_examples=200, deadline=None, derandomize=True)
+from tests.laws import law
 
 ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "linear": lambda x: x,
@@ -210,8 +209,8 @@ def test_every_half_comes_back() -> None:
     assert (halves == 0).sum() == 2 and (np.abs(halves[halves != 0]) < 2**-14).sum() == 2 * 1023
 
 
+@law(60)
 @given(hnp.arrays(np.float32, st.integers(1, 6), elements=st.floats(width=32, allow_nan=False)))
-@LAW
 def test_floats_come_back(floats: Any) -> None:
     if not np.isfinite(floats).all():
         with pytest.raises(ValueError, match=r"^floats has \d of \d values that are not finite"):

@@ -9,15 +9,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
 from lecture_lib import priors, quadrature
 from lecture_lib.priors import Prior, StandardNormal, Uniform
+from tests.laws import law
 
-LAW = settings(max_examples=100, deadline=None, derandomize=True)
 CASES: dict[str, tuple[Prior, Any]] = {
     "normal": (StandardNormal(), stats.norm()),
     "uniform": (Uniform(), stats.uniform(-1, 2)),
@@ -27,8 +27,8 @@ each = pytest.mark.parametrize("name", CASES)
 
 
 @each
+@law(50)
 @given(z=hnp.arrays(np.float64, (4, 2), elements=st.floats(-5, 5)))
-@LAW
 def test_log_prob_is_that_of_scipy(name: str, z: Any) -> None:
     prior, reference = CASES[name]
     with jax.enable_x64(True):
@@ -89,6 +89,21 @@ def test_rule_integrates_over_the_prior(name: str) -> None:
         np.testing.assert_allclose(
             np.einsum("n,ni,nj", w, central, central), reference.var() * np.eye(latent), atol=5e-13
         )
+
+
+@each
+@law(60)
+@given(u=hnp.arrays(np.float64, 5, elements=st.floats(1e-12, 1 - 1e-12)))
+def test_quantiles_of_any_share(name: str, u: Any) -> None:
+    """Those of SciPy, rising, and the share below each is the one asked for."""
+    prior, reference = CASES[name]
+    with jax.enable_x64(True):
+        z = np.asarray(prior.quantile(np.sort(u)))
+    assert (np.diff(z) >= 0).all()
+    # both are good to 1e-13; an upper share of 1e-12 is known to EPS of 1, which the quantile, of slope 1e11
+    # there, multiplies
+    np.testing.assert_allclose(z, reference.ppf(np.sort(u)), rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(reference.cdf(z), np.sort(u), rtol=0, atol=1e-14)
 
 
 def test_rules_are_of_the_kinds_told() -> None:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -18,8 +18,8 @@ from lecture_lib import pushforward
 from lecture_lib.networks import Discriminator, Generator
 from lecture_lib.priors import NORMAL, Uniform
 from lecture_lib.pushforward import Law
+from tests.laws import law
 
-LAW = settings(max_examples=200, deadline=None, derandomize=True)
 UNIFORM = Uniform(-1.0, 1.0)
 PRIORS = {UNIFORM: stats.uniform(-1, 2), Uniform(0.5, 3.0): stats.uniform(0.5, 2.5), NORMAL: stats.norm()}
 priors = st.sampled_from(list(PRIORS))
@@ -88,8 +88,8 @@ def gaps(law: Law) -> list[tuple[float, float]]:
 # --- closed forms ---------------------------------------------------------------------------
 
 
+@law(60)
 @given(st.floats(-5, 5), st.floats(0.01, 10), st.sampled_from([-1, 1]), priors)
-@LAW
 def test_a_line_moves_and_stretches_the_prior(a: float, b: float, sign: int, prior: Any) -> None:
     """Also where it falls: a - b z."""
     law, z = pushforward.law_of(line(a, sign * b), leaky(0.2), prior), PRIORS[prior]
@@ -169,8 +169,8 @@ def test_a_constant_is_one_atom() -> None:
 # --- laws of random networks ----------------------------------------------------------------
 
 
+@law(60)
 @given(nets, seeds)
-@LAW
 def test_no_kink_is_missed(net: Net, seed: int) -> None:
     z = net.scipy.ppf(np.random.default_rng(seed).uniform(size=200))
     # float64, numbers up to 100
@@ -180,8 +180,8 @@ def test_no_kink_is_missed(net: Net, seed: int) -> None:
     np.testing.assert_allclose(net.law.below[[0, -1]], [0, 1], atol=1e-15)
 
 
+@law(40)
 @given(nets, seeds)
-@LAW
 def test_cdf_is_the_share_of_a_fine_grid_of_z(net: Net, seed: int) -> None:
     """Of n equally likely z each run on one side of x is miscounted by one at most; so many there are."""
     n = 2000
@@ -196,8 +196,8 @@ def test_cdf_is_the_share_of_a_fine_grid_of_z(net: Net, seed: int) -> None:
     np.testing.assert_allclose([net.law.cdf(x[[i]])[0] for i in range(30)], net.law.cdf(x), atol=1e-14)
 
 
+@law(40)
 @given(nets, seeds)
-@LAW
 def test_density_is_the_derivative_of_the_cdf(net: Net, seed: int) -> None:
     """Where there is no kink, its integral by quadrature is the rise of the cdf."""
     rng = np.random.default_rng(seed)
@@ -209,8 +209,8 @@ def test_density_is_the_derivative_of_the_cdf(net: Net, seed: int) -> None:
         assert integral == pytest.approx(np.diff(net.law.cdf([a, b]))[0], abs=1e-8)
 
 
+@law(40)
 @given(nets)
-@LAW
 def test_density_and_atoms_are_all_there_is(net: Net) -> None:
     """Between kinks by quadrature, at flat pieces by their mass: 1 together."""
     t, w = np.polynomial.legendre.leggauss(80)
@@ -224,8 +224,8 @@ def test_density_and_atoms_are_all_there_is(net: Net) -> None:
     assert spread + atoms == pytest.approx(1, abs=1e-7)
 
 
+@law(60)
 @given(nets, st.integers(1, 50))
-@LAW
 def test_quantiles_are_g_at_equal_shares(net: Net, n: int) -> None:
     u = (2 * np.arange(n) + 1) / (2 * n)
     np.testing.assert_allclose(net.law.quantiles(n), np.sort(net(net.scipy.ppf(u))), atol=1e-10)

@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
 from lecture_lib import measures
-
-LAW = settings(max_examples=200, deadline=None, derandomize=True)
+from tests.laws import law
 
 
 def rows(n: int = 6, k: int = 4) -> Any:
@@ -25,8 +24,8 @@ def rows(n: int = 6, k: int = 4) -> Any:
     return positive.map(lambda a: a / a.sum(axis=1, keepdims=True))
 
 
+@law(60)
 @given(rows())
-@LAW
 def test_it_is_the_mean_divergence_from_the_mean(p: np.ndarray) -> None:
     mean = p.mean(axis=0)
     p, mean = p[:, mean > 1e-300], mean[mean > 1e-300]  # SciPy's would be infinite where the mean is rounded
@@ -35,8 +34,8 @@ def test_it_is_the_mean_divergence_from_the_mean(p: np.ndarray) -> None:
     assert measures.inception_score(p) == pytest.approx(expected, abs=1e-12)
 
 
+@law(60)
 @given(rows(), st.randoms(use_true_random=False))
-@LAW
 def test_it_lies_between_one_and_the_number_of_classes(p: np.ndarray, random: Any) -> None:
     score = measures.inception_score(p)
     assert 1 - 1e-12 <= score <= min(p.shape) + 1e-12  # nor can n samples show more than n classes
@@ -65,6 +64,10 @@ def test_probabilities_whose_mean_is_rounded_to_zero() -> None:
     assert measures.inception_score(p) == 1
 
 
+def test_rows_off_one_by_less_than_told_are_taken() -> None:
+    assert measures.inception_score([[0.5, 0.50005], [0.5, 0.5]]) == pytest.approx(1, abs=1e-4)
+
+
 def test_rows_of_float32_are_taken() -> None:
     p = np.random.default_rng(0).dirichlet(np.ones(10), size=500)
     # rows off 1 by rounding, 1e-7
@@ -89,6 +92,7 @@ def test_rows_of_float32_are_taken() -> None:
             r"sums of rows off 1 by 0\.1; expected probabilities of classes",
         ),
         (np.full((2, 3), 1.0), r"sums of rows off 1 by 2"),
+        (np.array([[0.5, 0.50015], [0.5, 0.5]]), r"sums of rows off 1 by 0\.00015"),
     ],
 )
 def test_what_is_no_distribution(bad: Any, told: str) -> None:

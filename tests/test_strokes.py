@@ -7,13 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lecture_lib import measures, strokes
-
-LAW = settings(max_examples=60, deadline=None, derandomize=True)
-FEW = settings(max_examples=25, deadline=None, derandomize=True)
+from tests.laws import law
 
 points = st.tuples(st.floats(-5, 32), st.floats(-5, 32))
 drawings = st.lists(st.lists(points, min_size=1, max_size=4), min_size=1, max_size=3)
@@ -43,8 +41,8 @@ def brute(lines: list[Any], width: float, size: int) -> np.ndarray:
 # --- render ---------------------------------------------------------------------------------
 
 
+@law(25)
 @given(drawings, st.floats(0.1, 12))
-@FEW
 def test_render_is_brute_force(lines: list[Any], width: float) -> None:
     # pieces shorter than 1e-6 count as dots; everything else is rounding of numbers below 40
     np.testing.assert_allclose(
@@ -88,8 +86,8 @@ def test_strokes_lie_over_each_other_without_adding() -> None:
     assert both.max() == 1 and both.shape == (28, 28)
 
 
+@law(60)
 @given(drawings, st.integers(-6, 6), st.integers(-6, 6))
-@LAW
 def test_render_moves_with_its_strokes(lines: list[Any], right: int, down: int) -> None:
     moved = [[(x + right, y + down) for x, y in s] for s in lines]
     still = strokes.render(lines, width=2.5)
@@ -151,13 +149,13 @@ def test_ink_fits_the_box_and_its_centre_is_in_the_middle(width: float) -> None:
         np.testing.assert_allclose(centre, 14, atol=0.1)
 
 
+@law(25)
 @given(
     st.integers(0, 9),
     st.floats(-1e3, 1e3),
     st.floats(-1e3, 1e3),
     st.floats(-4, 4),
 )
-@FEW
 def test_place_and_scale_of_the_strokes_do_not_count(
     digit: int, right: float, down: float, log_scale: float
 ) -> None:
@@ -205,8 +203,8 @@ def test_examples_that_are_not_there(digit: int) -> None:
         strokes.example(digit)
 
 
+@law(60)
 @given(st.floats(-80, 80), st.floats(-3, 3), st.floats(-3, 3))
-@LAW
 def test_shear_moves_each_point_along_its_row(degrees: float, x: float, y: float) -> None:
     ((moved,),) = strokes.shear([[(x, y)]], degrees)
     assert moved[1] == y

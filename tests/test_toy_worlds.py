@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -16,12 +16,10 @@ from lecture_lib import toy_trials, toy_worlds
 from lecture_lib.toy_films import EDGES, Film
 from lecture_lib.toy_trials import MEAN, Settings
 from lecture_lib.toy_worlds import WORLDS, Balance, Fate, World
+from tests.laws import law
 from tests.test_gan_training import watch
 from tests.test_training import same
 from tests.toys import EVERY, KEYS, filmed, made
-
-LAW = settings(max_examples=200, deadline=None, derandomize=True)
-
 
 # --- signs ----------------------------------------------------------------------------------
 
@@ -311,8 +309,8 @@ NAMES = {
 }
 
 
+@law(40)
 @given(st.lists(curves, min_size=1, max_size=3), st.integers(0, 3))
-@LAW
 def test_signals_are_spearmans(games: list[Any], left_out: int) -> None:
     """Pearson's of the ranks, ties in the middle; 0 for what does not change."""
     films = []

@@ -9,13 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from hypothesis import given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import optimize
 
 from lecture_lib import bounds, elbo_trials, gradients, variational
 from lecture_lib.gaussians import InfiniteMixture
 from lecture_lib.networks import GaussianDecoder, Posterior
+from tests.laws import law
 
 X = np.linspace(-1, 4, 11)
 
@@ -98,18 +99,45 @@ def test_moments_of_a_linear_model_in_two_dimensions() -> None:
     np.testing.assert_allclose(moments.log_var[0], -np.log(precision), atol=1e-10)
 
 
+@jax.jit
+def gain_and_gradient(q: Posterior) -> Any:
+    model = elbo_trials.example()
+    moved = variational.ascend_q(model, X, q, rate=1e-4)
+    gain = bounds.elbo_joint(model, X, moved) - bounds.elbo_joint(model, X, q)
+    return gain, gradients.exact_gradient(model, X, q)
+
+
+@law(25)
 @given(st.floats(-3, 3), st.floats(-3, 0))
-@settings(max_examples=25, deadline=None, derandomize=True)
 def test_a_small_step_raises_the_bound_and_leaves_log_p(mean: float, log_var: float) -> None:
     q = Posterior(np.full((11, 1), mean), np.full((11, 1), log_var))  # type: ignore[arg-type]
     with jax.enable_x64(True):
-        model = elbo_trials.example()
-        moved = variational.ascend_q(model, X, q, rate=1e-4)
-        gradient = gradients.exact_gradient(model, X, q)
-        gain = bound(model, X, *moved) - bound(model, X, *q)
-        steepness = np.asarray(gradient.mean**2 + gradient.log_var**2)[:, 0]
+        gain, gradient = jax.tree.map(np.asarray, gain_and_gradient(q))
+    steepness = (gradient.mean**2 + gradient.log_var**2)[:, 0]
     # rate times the squared gradient, less a half of rate^2 times a curvature of up to 1e3
     assert (gain >= 0.5e-4 * steepness - 1e-12).all()
+
+
+@jax.jit
+def moments_of(model: Any, x: Any) -> Any:
+    return variational.posterior_moments(model, x)
+
+
+@law(40)
+@given(st.floats(-3, 3), st.floats(0.2, 2), st.floats(-3, 3))
+def test_moments_of_any_line_are_those_of_its_posterior(slope: float, sd: float, x: float) -> None:
+    """Precision 1 + a^2 / sd^2; the prior's rule has at least ten nodes to a standard deviation."""
+    precision = 1 + slope**2 / sd**2
+    mean = slope * (x - 0.4) / sd**2 / precision
+    assume(
+        abs(mean) + 7 / precision**0.5 < 10
+    )  # the rule ends there; beyond 7 sd's lies 1e-12, of 1e2 at most
+    with jax.enable_x64(True):
+        model = elbo_trials.linear(slope, intercept=0.4, noise_sd=sd)
+        moments = jax.tree.map(np.asarray, moments_of(model, np.array([x])))
+    # A density whose logarithm is of size (30 / .2)^2 / 2 = 1e4 is good to 1e4 EPS
+    assert moments.mean[0, 0] == pytest.approx(mean, rel=1e-9, abs=1e-10)
+    assert moments.log_var[0, 0] == pytest.approx(-np.log(precision), rel=1e-9, abs=1e-9)
 
 
 def test_a_step_is_plain() -> None:
