@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Real
+from jaxtyping import Array, Float, Real
 
 
 def is_traced(value: Any) -> bool:
@@ -29,7 +29,7 @@ def floating(name: str, value: Any) -> None:
         )
 
 
-def floats(**values: Any) -> list[jax.Array]:
+def floats(**values: Any) -> list[Float[Array, "..."]]:
     """The named values as JAX arrays of one floating dtype, float32 at least, or TypeError.
 
     Half precision is lifted: a sum over the pixels of a picture overflows in float16, and exp of a

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Integer
 
 from lecture_lib import checks
 
@@ -39,7 +39,7 @@ def mlp(sizes: Sequence[int], activation: Activation, rngs: nnx.Rngs) -> nnx.Seq
     return nnx.Sequential(*layers)
 
 
-def one_hot(labels: Int[ArrayLike, " batch"], classes: int) -> Float[Array, "batch classes"]:
+def one_hot(labels: Integer[ArrayLike, "*batch"], classes: int) -> Float[Array, "*batch classes"]:
     """Labels as rows with a single 1.
 
     Raises:

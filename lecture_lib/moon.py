@@ -65,7 +65,7 @@ def _sphere(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def render(
-    phase_angle: Float[ArrayLike, ""], size: int = 32, *, maria: float = 1.0
+    phase_angle: Real[ArrayLike, ""], size: int = 32, *, maria: float = 1.0
 ) -> Float[Array, "size size"]:
     """Render the Moon as it looks at a phase angle.
 

@@ -18,7 +18,8 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import jax
 import numpy as np
@@ -49,29 +50,36 @@ def told(value: Any) -> str:
 
 
 @functools.cache
-def takes_numpy(hint: Any) -> bool:
-    """Whether an array of NumPy may be given, by itself or as one of several kinds."""
-    return any(getattr(kind, "array_type", None) is np.ndarray for kind in (hint, *get_args(hint)))
+def of_any_kind(hint: Any) -> Any:
+    """What a hint says of arrays, whether of JAX or of NumPy; None if it says nothing of arrays."""
+    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    arrays = [kind for kind in kinds if hasattr(kind, "array_type")]
+    return Union[tuple(kind.dtype[Any, kind.dim_str] for kind in arrays)] if arrays else None  # noqa: UP007
 
 
-def fits(value: Any, hint: Any) -> bool:
-    """Whether a value fits a hint; beartype alone would look at a single item of a list or dict."""
+def fits(value: Any, hint: Any, *, given: bool = True) -> bool:
+    """Whether a value fits a hint; beartype alone would look at a single item of a list or dict.
+
+    What is `given` may be an array of JAX where one of NumPy is named, the other way round, a list of
+    numbers, or what JAX traces in its place; shape and dtype have to fit all the same.
+    """
     plain = get_origin(hint) or hint
     if hasattr(
         plain, "_fields"
     ):  # which are looked at by `look_into`; beartype knows no generic named tuples
         return isinstance(value, plain)
-    if isinstance(value, list | tuple) and takes_numpy(hint):
-        value = np.asarray(value)  # a list of numbers has to have the shape that an array would need
-    elif isinstance(value, jax.core.Tracer) and takes_numpy(hint):
-        value = np.broadcast_to(np.zeros((), value.dtype), value.shape)  # it stands for any array
+    either = of_any_kind(hint) if given or isinstance(value, jax.core.Tracer) else None
+    if either is not None:
+        one = np.asarray(value) if isinstance(value, list | tuple) else value
+        if hasattr(one, "shape") and is_bearable(one, either):
+            return True
     if not is_bearable(value, hint, conf=CONF):
         return False
     inside = get_args(hint)
     if plain in (dict, Mapping) and inside:
-        return all(fits(one, inside[1]) for one in value.values())
+        return all(fits(one, inside[1], given=given) for one in value.values())
     if (plain in (list, Sequence) and inside) or (plain is tuple and inside[1:] == (...,)):
-        return all(fits(one, inside[0]) for one in value)
+        return all(fits(one, inside[0], given=given) for one in value)
     return True
 
 
@@ -83,7 +91,7 @@ def hold(where: str, hints: dict[str, Any], values: dict[str, Any]) -> None:
             if isinstance(values[name], int | np.integer) and not isinstance(values[name], bool):
                 isinstance(np.broadcast_to(0, max(0, values[name])), Shaped[np.ndarray, name])
         for name, hint in hints.items():
-            if hint is not Any and name in values and not fits(values[name], hint):
+            if hint is not Any and name in values and not fits(values[name], hint, given=name != "return"):
                 rest = ", ".join(f"{n} {told(v)}" for n, v in values.items() if n not in (name, "self"))
                 raise Misfit(f"{where}: {name} is {told(values[name])}; annotated {hint}; beside {rest}")
 
