@@ -4,7 +4,7 @@ A judge is a function from flat pictures to numbers in nats; more is better.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +33,17 @@ BANDWIDTHS = tuple(float(h) for h in np.geomspace(0.05, 0.5, 9))
 
 Judge = Callable[[Float[np.ndarray, "n pixels"]], Float[np.ndarray, " n"]]
 """From pictures to what it thinks of each: more is better, and the unit is nats."""
+
+
+@runtime_checkable
+class Classifier(Protocol):
+    """A classifier of scikit-learn with probabilities, fitted; see `classifier`."""
+
+    classes_: np.ndarray
+    n_features_in_: int
+
+    def predict_proba(self, x: Float[np.ndarray, "n pixels"], /) -> Float[np.ndarray, "n classes"]:
+        """The probabilities of all classes for each picture."""
 
 
 def elbo(model: VAE, x: Float[Array, "n pixels"], eps: Float[Array, "draws latent"]) -> ELBO:
@@ -118,11 +129,11 @@ def classifier(seen: Digits) -> CalibratedClassifierCV:
     return CalibratedClassifierCV(machine, ensemble=False, method="temperature").fit(seen.x, seen.labels)
 
 
-def class_judge(machine: CalibratedClassifierCV, label: int) -> Judge:
+def class_judge(machine: Classifier, label: int) -> Judge:
     """The logarithm of a classifier's probability of a class.
 
     Args:
-        machine: Of `classifier`.
+        machine: Of `classifier`, or another.
         label: One of its classes.
 
     Raises:

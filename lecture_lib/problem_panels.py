@@ -7,11 +7,10 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Float
 from matplotlib import colormaps
-from sklearn.calibration import CalibratedClassifierCV
 
 from lecture_lib import figures, judging, problem_trials
 from lecture_lib.figures import FAINT, GREEN, ORANGE, PAPER, PURPLE, SKY, Drawing
-from lecture_lib.judging import Judge
+from lecture_lib.judging import Classifier, Judge
 from lecture_lib.panels import Kept, Panel, Place, Press, choice, whole_slider
 
 AS_WRITTEN, TAIL, STRAY = "as written", "one pixel more at the tail", "one stray pixel"
@@ -72,7 +71,7 @@ class Broken(NamedTuple):
 @figures.styled
 def seven_panel(
     judges: Mapping[str, Judge],
-    machine: CalibratedClassifierCV,
+    machine: Classifier,
     sevens: Float[ArrayLike, "n 64"],
     *,
     start: int = 0,

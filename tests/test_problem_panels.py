@@ -25,6 +25,7 @@ class Machine:
     """Says "a 7" the more surely the darker the last column is."""
 
     classes_ = np.arange(10)
+    n_features_in_ = 64
 
     def predict_proba(self, x: Any) -> np.ndarray:
         probability = np.exp(-np.asarray(x).reshape(-1, 8, 8)[:, :, 7].sum(axis=1) - 0.1)
@@ -36,7 +37,7 @@ class Machine:
 
 @pytest.fixture(scope="module")
 def made() -> Panel:
-    return problem_panels.seven_panel(JUDGES, Machine(), SEVENS, start=3)  # type: ignore[arg-type]
+    return problem_panels.seven_panel(JUDGES, Machine(), SEVENS, start=3)
 
 
 @pytest.fixture

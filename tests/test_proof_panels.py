@@ -24,6 +24,7 @@ MEGABYTES = 5
 def sevens() -> Panel:
     class Machine:
         classes_ = np.arange(10)
+        n_features_in_ = 64
 
         def predict_proba(self, x: Any) -> np.ndarray:
             return np.full((len(x), 10), 0.1)
