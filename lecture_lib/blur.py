@@ -38,7 +38,7 @@ def sharpness(images: Real[ArrayLike, "*batch height width"]) -> Float[np.ndarra
     return np.asarray(np.sqrt(slopes / energy))
 
 
-def greyness(images: Real[ArrayLike, "*batch height width"]) -> Float[np.ndarray, "*batch"]:
+def greyness(images: Shaped[ArrayLike, "*batch height width"]) -> Float[np.ndarray, "*batch"]:
     """How much of each picture is neither black nor white: sum 4 x (1 - x) / sum x over its pixels.
 
     0 for a picture of black and white only. Laying two such pictures over each other, half and half, raises

@@ -29,8 +29,8 @@ _ELEVEN_FORMS = 1415
 class Images(NamedTuple):
     """Pictures and their classes, as read-only NumPy arrays."""
 
-    images: Float32[np.ndarray, "n height width"]
-    """Brightness in [0, 1]."""
+    images: Float32[np.ndarray, "n *pixels"]
+    """Brightness in [0, 1]; (n, height, width) as read, or (n, pixels)."""
     labels: Int32[np.ndarray, " n"]
     """The class of each, from 0."""
 

@@ -14,7 +14,7 @@ SIDE = 120
 """Height and width of a digit that is shown, dots."""
 
 
-def shown(images: Real[ArrayLike, "n *pixels"], look: str) -> Float[np.ndarray, "n 120 120"]:
+def shown(images: Real[ArrayLike, "..."], look: str) -> Float[np.ndarray, "n 120 120"]:
     """8x8 pictures for the eye: as ink (see `figures.as_ink`), or blown up with every pixel to be seen.
 
     Args:

@@ -196,6 +196,7 @@ def drift_panel(fitted: FittedGAN, new: Digits, *, start: int = 6) -> Panel:
     (here,) = top.plot([], [], color=INK, lw=5, alpha=0.2)
     top.set(title="D's mean probability of being real", ylim=(0, 1.03), ylabel="probability")
     top.legend(loc="lower right", fontsize=8)
+    top.sharex(low)
     for a in (top, low):  # most of it happens in the first ten steps
         a.set_xscale("symlog", linthresh=5, linscale=0.8)
         a.set(xlim=(-0.2, _DRIFT_STEPS * 1.1))

@@ -389,7 +389,7 @@ def _centred(labels: Any, **values: Any) -> list[np.ndarray]:
 
 
 def checked_pictures(
-    images: Real[ArrayLike, "*batch height width"],
+    images: Shaped[ArrayLike, "*batch height width"],
 ) -> Float[np.ndarray, "*batch height width"]:
     """Give images of shape (..., height, width) in float64; ValueError unless finite and at least 0."""
     pictures = checks.real("images", images)

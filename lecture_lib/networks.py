@@ -327,7 +327,7 @@ class Discriminator(nnx.Module):
         self.pixels, self.centre, self.spread = pixels, float(centre), float(spread)
         self.layers = mlp([pixels, *hidden, 1], activation, rngs)
 
-    def __call__(self, x: Float[Array | np.ndarray, "batch pixels"]) -> Float[Array, " batch"]:
+    def __call__(self, x: Float[ArrayLike, "*batch pixels"]) -> Float[Array, "*batch"]:
         """The logit of each picture."""
         checks.floating("x", x)
         checks.last_axis("x", x, self.pixels)

@@ -197,14 +197,14 @@ def negative_log_likelihood(
 # All are written on logits: log D = log sigmoid(logit) never meets log(0), which log(sigmoid(...)) does.
 
 
-def cross_entropy(real: Float[ArrayLike, " batch"], fake: Float[ArrayLike, " batch"]) -> Float[Array, ""]:
+def cross_entropy(real: Float[ArrayLike, " reals"], fake: Float[ArrayLike, " fakes"]) -> Float[Array, ""]:
     """D's loss: -mean log D(x) - mean log(1 - D(G(z))), in nats; 2 log 2 where D says 1/2 to all.
 
     Goodfellow and others 2014, algorithm 1: of a classifier that is to say 1 to real, 0 to generated x.
 
     Args:
-        real: Logits of real x, shape (batch,).
-        fake: Logits of generated x, shape (batch,).
+        real: Logits of real x, shape (reals,).
+        fake: Logits of generated x, shape (fakes,).
     """
     real, fake = _logits(real=real, fake=fake)
     return jnp.mean(jax.nn.softplus(-real)) + jnp.mean(jax.nn.softplus(fake))

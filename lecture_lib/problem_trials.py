@@ -177,7 +177,9 @@ def edited(x: Float[np.ndarray, "n pixels"], *, ink: float = 1.0) -> Edited:
 # --- what samples are made of ------------------------------------------------------------------
 
 
-def averages(x: Float[np.ndarray, "n pixels"], key: PRNGKeyArray, n: int) -> Float[np.ndarray, "n pixels"]:
+def averages(
+    x: Float[np.ndarray, "pictures pixels"], key: PRNGKeyArray, n: int
+) -> Float[np.ndarray, "n pixels"]:
     """Averages of two different pictures, drawn at random.
 
     Args:

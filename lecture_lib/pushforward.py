@@ -69,7 +69,8 @@ class Law(NamedTuple):
         low, high = np.minimum(self.x[:-1], self.x[1:]), np.maximum(self.x[:-1], self.x[1:])
         piece, place = self._inside(x, low, high)
         slope = (self.x[piece + 1] - self.x[piece]) / (self.z[piece + 1] - self.z[piece])
-        return np.bincount(place, self.prior.pdf(self._preimage(x[place], piece)) / np.abs(slope), len(x))
+        share = self.prior.pdf(self._preimage(x[place], piece)) / np.abs(slope)
+        return np.bincount(place, share, len(x)).astype(np.float64)  # without weights it would count
 
     def quantiles(self, n: int) -> Float[np.ndarray, " n"]:
         """Equally likely values in rising order: G at the middles of n equal shares of z, sorted.

@@ -15,6 +15,7 @@ import functools
 import importlib.abc
 import importlib.machinery
 import inspect
+import random
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -68,6 +69,8 @@ def fits(value: Any, hint: Any, *, given: bool = True) -> bool:
         plain, "_fields"
     ):  # which are looked at by `look_into`; beartype knows no generic named tuples
         return isinstance(value, plain)
+    if given and isinstance(plain, type) and plain.__module__.startswith(PACKAGE):
+        return True  # a model, or what a test puts in its place
     either = of_any_kind(hint) if given or isinstance(value, jax.core.Tracer) else None
     if either is not None:
         one = np.asarray(value) if isinstance(value, list | tuple) else value
@@ -85,6 +88,7 @@ def fits(value: Any, hint: Any, *, given: bool = True) -> bool:
 
 def hold(where: str, hints: dict[str, Any], values: dict[str, Any]) -> None:
     """Raise Misfit unless all values fit their hints, with each dimension's name standing for one size."""
+    drawn = random.getstate()  # beartype draws which item of a list it looks at
     with jaxtyped("context"):
         names = set(re.findall(r"[a-z_]\w*", str(list(hints.values()))))
         for name in names & values.keys():
@@ -94,6 +98,7 @@ def hold(where: str, hints: dict[str, Any], values: dict[str, Any]) -> None:
             if hint is not Any and name in values and not fits(values[name], hint, given=name != "return"):
                 rest = ", ".join(f"{n} {told(v)}" for n, v in values.items() if n not in (name, "self"))
                 raise Misfit(f"{where}: {name} is {told(values[name])}; annotated {hint}; beside {rest}")
+    random.setstate(drawn)
 
 
 @functools.cache
@@ -207,6 +212,8 @@ class Finder(importlib.abc.MetaPathFinder):
 
 def install() -> None:
     """Check all modules of the package that are imported from now on."""
+    if any(isinstance(finder, Finder) for finder in sys.meta_path):
+        return  # a test has read conftest.py once more
     assert not any(name.startswith(PACKAGE + ".") for name in sys.modules), "imported before the checks"
     # Before Python's own finder only: tools/mutate.py, which comes before, has its own text of a module.
     sys.meta_path.insert(sys.meta_path.index(importlib.machinery.PathFinder), Finder())

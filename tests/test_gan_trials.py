@@ -40,11 +40,15 @@ def trained() -> gan_training.FittedGAN:
 # --- training -------------------------------------------------------------------------------
 
 
-def test_train_plays_by_the_rates_of_the_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_train_plays_by_the_rates_of_the_notebook(
+    trained: gan_training.FittedGAN, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What is handed to `fit_gan`; labels are not. It is played in tests/gans.py."""
     told: list[Any] = []
     monkeypatch.setattr(gan_trials, "HIDDEN", (8,))
-    monkeypatch.setattr(gan_training, "fit_gan", lambda *given, **named: told.append((given, named)))
+    monkeypatch.setattr(
+        gan_training, "fit_gan", lambda *given, **named: told.append((given, named)) or trained
+    )
     data = digits("writers", 70)
     gan_trials.train(data, key=KEY, steps=30, losses=objectives.MINIMAX, penalty=0.5, progress="digits")
     gan_trials.train(data, key=KEY)

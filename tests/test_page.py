@@ -292,7 +292,7 @@ def test_a_page_holds_its_parts_whatever_their_names(name: str) -> None:
 
 
 def test_static_scripts_load_nothing() -> None:
-    for path in browser.STATIC.glob("*"):
+    for path in (path for path in browser.STATIC.iterdir() if path.suffix in (".js", ".css")):
         text = path.read_text(encoding="utf-8")
         for loader in ("fetch(", "XMLHttpRequest", "WebSocket", "sendBeacon", "@import", "url(", "eval("):
             assert loader not in text, path.name

@@ -330,7 +330,7 @@ def test_a_film_is_of_one_of_the_games() -> None:
 def test_kinds_of_data_change_what_is_compared() -> None:
     fitted = train(Settings(), steps=0)
     players = toy_films.players(fitted.last)
-    films = {kind: toy_films.look(fitted.game, players, kind, np.zeros(8)) for kind in DATA}
+    films = {kind: toy_films.look(fitted.game, players, kind, np.zeros(8, int)) for kind in DATA}
     for name in ("d", "density", "x", "fake", "mean", "sd", "outside", "reach", "loss_g"):
         for film in films.values():
             np.testing.assert_array_equal(getattr(film, name), getattr(films["one bump"], name))
