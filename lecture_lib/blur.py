@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Float, Real
+from jaxtyping import Float, Real, Shaped
 from scipy import ndimage, optimize
 
 from lecture_lib.measures import checked_pictures

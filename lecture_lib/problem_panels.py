@@ -103,7 +103,7 @@ def seven_panel(
 
     k = np.arange(len(names))
     fig, axes = figures.figure(
-        8, 4.9, nrows=3, ncols=2, width_ratios=[1.15, 1], height_ratios=[1, 0.35 + len(names), 1]
+        8, 4.3, nrows=3, ncols=2, width_ratios=[1.15, 1], height_ratios=[1, 0.35 + len(names), 1]
     )
     layout: Any = fig.get_layout_engine()
     layout.set(rect=(0, 0, 0.93, 1))  # the numbers stand to the right of the bars
@@ -130,9 +130,7 @@ def seven_panel(
         one.set(xlim=span, ylim=(len(at) - 0.5, -0.5), yticks=at)
         one.tick_params(axis="y", length=0)
     top.set(title=f"Mean squared error per pixel (axis up to {_MOST_ERROR})", yticklabels=["MSE"])
-    middle.set(title=f"Change of log-density (axis from {_LEAST:.0f})", yticklabels=names)
-    for one, unit in ((top, "brightness squared"), (middle, "nats"), (bottom, "probability")):
-        one.set_xlabel(unit, fontsize=9, labelpad=1)
+    middle.set(title=f"Change of log-density, nats (axis from {_LEAST:.0f})", yticklabels=names)
     middle.axvline(0, color=FAINT, lw=1)
     bottom.set(title="Classifier's probability of a 7", yticklabels=["P(7)"])
     fig.legend(*middle.get_legend_handles_labels(), loc="outside lower right", ncols=2, fontsize=9)
