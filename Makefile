@@ -21,7 +21,7 @@ LAB_FLAGS = --ServerApp.ip=127.0.0.1 --ServerApp.root_dir="$(CURDIR)" \
 	--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
 	--LabApp.extension_manager=readonly
 
-.PHONY: help lab pages test proof notebooks bench pins clean env
+.PHONY: help lab pages test proof notebooks mutants bench pins clean env
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -49,6 +49,9 @@ proof: env ## run what takes longer: laws with 1000 examples, notebooks by nbval
 
 notebooks: env ## execute all notebooks in place (or those named in ARGS)
 	@$(VENV_PYTHON) tools/run_notebooks.py $(ARGS)
+
+mutants: env ## flip signs and constants of the formulas, one by one: how many do the tests catch? (45 minutes)
+	@$(VENV_PYTHON) tools/mutate.py $(ARGS)
 
 bench: env ## run the benchmarks in tests/benchmarks
 	@failed=; found=; \

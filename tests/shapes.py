@@ -208,4 +208,5 @@ class Finder(importlib.abc.MetaPathFinder):
 def install() -> None:
     """Check all modules of the package that are imported from now on."""
     assert not any(name.startswith(PACKAGE + ".") for name in sys.modules), "imported before the checks"
-    sys.meta_path.insert(0, Finder())
+    # Before Python's own finder only: tools/mutate.py, which comes before, has its own text of a module.
+    sys.meta_path.insert(sys.meta_path.index(importlib.machinery.PathFinder), Finder())
