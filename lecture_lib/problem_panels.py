@@ -129,10 +129,10 @@ def seven_panel(
         ]
         one.set(xlim=span, ylim=(len(at) - 0.5, -0.5), yticks=at)
         one.tick_params(axis="y", length=0)
-    top.set(title=f"Mean squared error per pixel (axis up to {_MOST_ERROR})", yticklabels=["MSE"])
-    middle.set(title=f"Change of log-density, nats (axis from {_LEAST:.0f})", yticklabels=names)
+    top.set(title="Mean squared error", xlabel=f"per pixel (axis up to {_MOST_ERROR})", yticklabels=["MSE"])
+    middle.set(title="Change of log-density", xlabel=f"nats (axis from {_LEAST:.0f})", yticklabels=names)
     middle.axvline(0, color=FAINT, lw=1)
-    bottom.set(title="Classifier's probability of a 7", yticklabels=["P(7)"])
+    bottom.set(title="Classifier", xlabel="probability of a 7", yticklabels=["P(7)"])
     fig.legend(*middle.get_legend_handles_labels(), loc="outside lower right", ncols=2, fontsize=9)
 
     def compute(which: int, edit: str, row: int, column: int, changed: frozenset[tuple[int, int]]) -> Broken:

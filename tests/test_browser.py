@@ -218,6 +218,7 @@ def shown(root: Path, lab: Lab, chrome: Browser) -> Iterator[Shown]:
     notebook.close()
 
 
+@pytest.mark.proof
 def test_decoder_of_the_page_equals_jax(chrome: Browser) -> None:
     x = moon_trials.moons(moon_trials.FIVE_PHASES)
     models = {}
@@ -500,6 +501,7 @@ def test_pixels_are_toggled_by_a_press_and_drawn_over_by_a_stroke(shown: Shown) 
 # ---------------------------------------------------------------- the kernel
 
 
+@pytest.mark.proof
 def test_interrupted_training_keeps_the_model_and_the_notebook_goes_on(
     root: Path, lab: Lab, chrome: Browser
 ) -> None:

@@ -297,6 +297,7 @@ def test_pointing_into_the_charts_seeks(fresh: Notebook) -> None:
     assert complaints(fresh) == []
 
 
+@pytest.mark.proof
 def test_steps_by_hand_and_undo(fresh: Notebook) -> None:
     page, first = fresh.page, settled(fresh, FILM)
     assert button(page, "undo").is_disabled()
