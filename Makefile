@@ -71,7 +71,7 @@ pins: env ## pin the newest versions of all packages in requirements.txt
 	@mv requirements.txt.new requirements.txt
 
 clean: ## remove the environments and all caches
-	rm -rf .venv* .ci-report.xml requirements.txt.new .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf .venv* .ci-report.xml .coverage* requirements.txt.new .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +
 	find . -name .ipynb_checkpoints -prune -exec rm -rf {} +
 
