@@ -87,8 +87,8 @@ KIND = """(e) => {
     const kinds = { slider: ".noUi-handle, input[type=range]", choice: ".widget-toggle-button",
         radio: "[role=radio]", button: "button", select: "select", pad: "[role=application]" };
     const kind = Object.keys(kinds).find((kind) => e.matches(kinds[kind]));
-    const label =
-        e.closest(".widget-inline-hbox")?.querySelector(".widget-label") ?? e.closest("label")?.firstChild;
+    const row = e.closest(".widget-inline-hbox, .widget-toggle-buttons");
+    const label = row?.querySelector(".widget-label") ?? e.closest("label")?.firstChild;
     const text = e.textContent.trim();
     const name = { slider: label?.textContent, select: label?.textContent, pad: "pad",
         choice: `${label?.textContent}: ${text}` }[kind] ?? text;
