@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 from scipy import stats
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.decomposition import PCA
@@ -39,7 +39,7 @@ Judge = Callable[[Float[np.ndarray, "n pixels"]], Float[np.ndarray, " n"]]
 class Classifier(Protocol):
     """A classifier of scikit-learn with probabilities, fitted; see `classifier`."""
 
-    classes_: np.ndarray
+    classes_: Shaped[np.ndarray, " classes"]
     n_features_in_: int
 
     def predict_proba(self, x: Float[np.ndarray, "n pixels"], /) -> Float[np.ndarray, "n classes"]:

@@ -1,4 +1,7 @@
-"""Training over several devices: eight simulated ones in a process of their own, then two processes."""
+"""Training over several devices: eight simulated ones in a process of their own, then two processes.
+
+Eight devices on two cores wait for each other, so that most of this is for `make proof`.
+"""
 
 from __future__ import annotations
 
@@ -122,6 +125,7 @@ def eight() -> dict[str, Any]:
     return told_by(start(EIGHT, simulated=8))[0]
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("name", ["64", "60", "all"])
 def test_losses_on_eight_devices_are_those_of_one(eight: dict[str, Any], name: str) -> None:
     assert eight["devices"] == 8
@@ -131,6 +135,7 @@ def test_losses_on_eight_devices_are_those_of_one(eight: dict[str, Any], name: s
         np.testing.assert_allclose(many[what], one[what], rtol=1e-11)
 
 
+@pytest.mark.proof
 def test_each_device_has_its_share_of_a_batch(eight: dict[str, Any]) -> None:
     shapes = {name: found["shape"] for name, found in eight["fit"].items()}
     assert shapes == {
@@ -144,23 +149,27 @@ def test_each_device_has_its_share_of_a_batch(eight: dict[str, Any]) -> None:
     }
 
 
+@pytest.mark.proof
 def test_the_model_comes_home_to_one_device(eight: dict[str, Any]) -> None:
     homes = {name: found["home"] for name, found in eight["fit"].items()}
     assert homes == {name: [5 if "three" in name else 0] for name in homes}
 
 
+@pytest.mark.proof
 def test_runs_side_by_side_are_shared_among_devices(eight: dict[str, Any]) -> None:
     many, one = eight["many 16"], eight["many 16 on one"]
     assert many["shape"][0] == 16 and np.shape(many["losses"]) == (16, 10)
     np.testing.assert_allclose(many["losses"], one["losses"], rtol=1e-11)
 
 
+@pytest.mark.proof
 def test_interrupted_on_eight_devices_it_keeps_what_it_has_learned(eight: dict[str, Any]) -> None:
     interrupted, losses = eight["stopped"]
     assert interrupted and len(losses) == 10
     assert losses == eight["fit"]["64"]["losses"][:10]
 
 
+@pytest.mark.proof
 def test_as_many_devices_as_part_it_evenly(eight: dict[str, Any]) -> None:
     assert eight["meshes"] == [1, 2, 6, 7, 8, 3, 1, 6, 8, 5]
 

@@ -143,6 +143,7 @@ def stirred_pad() -> StylePad:
     return StylePad(model, found, key=jax.random.key(3))
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("which", ["shipped", "8x8"])
 def test_pad_equals_jax(scripts: Page, shipped: Shipped, effects: Effects, which: str) -> None:
     pad = StylePad(shipped.vae, effects, key=jax.random.key(1)) if which == "shipped" else stirred_pad()
@@ -204,6 +205,7 @@ def test_slant_and_ink_equal_the_measures(scripts: Page) -> None:
         np.testing.assert_allclose(ink, measures.ink(images), atol=1e-12)
 
 
+@pytest.mark.proof
 def test_networks_of_the_board_equal_jax(scripts: Page, shipped: Shipped) -> None:
     board = DrawingBoard(shipped)
     images = np.array([strokes.as_mnist(s, width=width).ravel() for s, width in drawings()], np.float32)
