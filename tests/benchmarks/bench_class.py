@@ -27,8 +27,10 @@ STUDENTS = 8
 def told(name: str, attended: list[Attended]) -> None:
     memory = [one.memory / 1e9 for one in attended]
     last = max(one.seconds for one in attended)
-    faults = sum(bool(one.complaints or one.other) for one in attended)
-    row(name, str(len(attended)), f"{last:.0f}", f"{max(memory):.2f}", f"{sum(memory):.1f}", str(faults))
+    faulty = [one for one in attended if one.complaints or one.other]
+    row(name, str(len(attended)), f"{last:.0f}", f"{max(memory):.2f}", f"{sum(memory):.1f}", str(len(faulty)))
+    for one in faulty:
+        print(f"  {one.name}: {one.complaints}; checked cells that differ: {one.other}", file=sys.stderr)
 
 
 def main() -> int:
