@@ -140,6 +140,8 @@ def infinite_panel(runs: Mapping[tuple[str, str], Run], *, start: tuple[str, str
     top.set(title="Above P(x), below P(z), between them the network", xlabel="x", ylabel="density of x")
     top.set(xlim=(-6, 6), ylim=(0, _TALL))
     top.tick_params(axis="x", direction="in")
+    top.xaxis.label.set(ha="right", va="bottom")  # inside, so that the network's lines still reach the axis
+    top.xaxis.set_label_coords(1, 0.02)
     top.legend(loc="upper right")
     fan = LineCollection([], colors=FAINT, linewidths=0.8)
     middle.add_collection(fan)
