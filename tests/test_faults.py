@@ -159,6 +159,7 @@ def raise_at(call: int) -> Callable[..., None]:
     return stop
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("name", TRAININGS)
 def test_every_training_keeps_what_it_learned_when_interrupted(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -169,6 +169,7 @@ FASTER = BROKEN._replace(discriminator_rate=2e-2)
 """A faster D, and both remember: not enough."""
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("settings", [SLOWER, BROKEN._replace(d_steps=10)])
 def test_repairs_pass(capsys: Capture, settings: Settings) -> None:
     said = verdict(capsys, repair, settings)

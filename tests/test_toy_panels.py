@@ -96,6 +96,7 @@ def test_another_start(trained: Played) -> None:
     assert panel.picture.place == 4 and panel.values()["seed"] == 3
 
 
+@pytest.mark.proof
 def test_each_control_reaches_the_game(panel: Panel, trained: Played) -> None:
     first, seen = shown(panel), {}
     seen[first[2]] = "the start"

@@ -167,6 +167,7 @@ Keys are fixed; what differs between machines is the last bits, of which these g
 """
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("name", list(WORLDS))
 def test_worlds_show_what_they_claim(name: str) -> None:
     world = WORLDS[name]
@@ -214,6 +215,7 @@ def balance() -> Balance:
     return mapped()
 
 
+@pytest.mark.proof
 def test_a_map_is_a_game_for_each_pair() -> None:
     """Rows are G's rates, columns D's, and each number stands where `train` has put that game."""
     b = balance()

@@ -749,6 +749,7 @@ def run_elsewhere(code: str, **environment: str) -> list[str]:
     return done.stdout.split()
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize(
     ("devices", "folder"),
     # the cache of compiled programs cannot be written: neither /proc nor a file is a folder to write in

@@ -360,7 +360,7 @@ that may be as much as another seed.
 """
 
 
-@pytest.mark.notebook
+@pytest.mark.proof
 def test_training_again_reaches_the_shipped_figures(shipped: Shipped, mnist_folder: Path) -> None:
     """As tools/train_style.py does, measured on every fourth of the held-out digits."""
     seen, new = style_trials.mnist(mnist_folder, full=False)
