@@ -198,7 +198,7 @@ def test_first_frame_is_the_stored_still(opened: Opened, record_property: Any) -
         still, old = (pixels("".join(out["data"]["image/png"])) for out in (bundle, kept))
         assert still.shape == old.shape
         away = np.abs(still - old).mean()
-        record_property(f"cell {cell}: mean difference to the stored still, of 255", round(away, 4))
+        record_property(f"cell {cell}: mean difference to the stored still, of 255", round(float(away), 4))
         print(f"STILL {opened.name} {cell} {away:.4f} {(still != old).any(-1).mean():.4f}")
         assert away < FROM_STORED, f"cell {cell}"
         told = ask(notebook, "told", model_of(notebook, cell))
@@ -681,7 +681,7 @@ def test_two_thousand_moves_leave_nothing_behind(
     moves(2000)
     after = used(page)
     grown = {name: after[name] - before[name] for name in before}
-    record_property("grown", grown)
+    record_property("grown", str(grown))
     print(f"GROWN {cell} {grown} of {before}")
     assert page.evaluate("() => urls.size") <= 1
     assert grown["Nodes"] <= 50 and grown["JSEventListeners"] <= 10
