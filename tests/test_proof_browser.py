@@ -182,15 +182,29 @@ def pixels(png: str) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB"), np.float64)
 
 
-FROM_STORED = 1.0
-"""Mean difference of a still to the stored one, of 255. Where the notebooks were stored it is 0; elsewhere
-trained numbers may differ in their last digits. How much that shows was measured on no other processor."""
+FROM_STORED, WITH_OTHER_LOSSES = 1.0, 10.0
+"""Mean difference of a still to the stored one, of 255, and where trainings end with other losses.
+
+On the processor on which the notebooks were stored it is 0. With AVX2 in place of AVX-512 it is 0 for all but
+two stills of notebook 01, whose VAE ends at a loss of 930.3 instead of 930.2: these differ by 0.8 and 4.4.
+"""
+
+
+def losses(text: str) -> list[str]:
+    """What the finished progress bars among a cell's lines say."""
+    return re.findall(r"loss (\S+)\n", text)
 
 
 def test_first_frame_is_the_stored_still(opened: Opened, record_property: Any) -> None:
     """Of this run to the pixel; of the stored run as near as another processor's arithmetic comes."""
     notebook = opened.notebook
     stored = nbformat.read(ROOT / "notebooks" / opened.name, as_version=4).cells
+    same = all(
+        losses("".join(out.text for out in was.outputs if out.output_type == "stream"))
+        == losses(notebook.printed(i))
+        for i, was in enumerate(stored)
+        if was.cell_type == "code"
+    )
     for cell in firsts(opened):
         (bundle,) = (out for out in notebook.outputs(cell) if VIEW in out.get("data", {}))
         alt = bundle["metadata"]["image/png"]["alt"]
@@ -199,8 +213,8 @@ def test_first_frame_is_the_stored_still(opened: Opened, record_property: Any) -
         assert still.shape == old.shape
         away = np.abs(still - old).mean()
         record_property(f"cell {cell}: mean difference to the stored still, of 255", round(float(away), 4))
-        print(f"STILL {opened.name} {cell} {away:.4f} {(still != old).any(-1).mean():.4f}")
-        assert away < FROM_STORED, f"cell {cell}"
+        print(f"STILL {opened.name} {cell} {same} {away:.4f} {(still != old).any(-1).mean():.4f}")
+        assert away < (FROM_STORED if same else WITH_OTHER_LOSSES), f"cell {cell}"
         told = ask(notebook, "told", model_of(notebook, cell))
         assert told["alt"] == alt, f"cell {cell}"
         if told["class"] == "Panel":
