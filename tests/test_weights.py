@@ -377,6 +377,7 @@ def test_training_again_reaches_the_shipped_figures(shipped: Shipped, mnist_fold
     assert found.keys() == told.keys()
 
 
+@pytest.mark.proof
 def test_what_was_trained_can_be_shipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], mnist_folder: Path
 ) -> None:
