@@ -152,6 +152,7 @@ def infinite_panel(runs: Mapping[tuple[str, str], Run], *, start: tuple[str, str
         side.set_visible(False)
     (prior_line,) = bottom.plot(_Z, 0 * _Z, color=GREEN)
     (mark,) = bottom.plot([], [], "o", color=ORANGE, ms=9, clip_on=False)
+    mark.set_in_layout(False)  # while it is nowhere it counts as in the corner, and takes room there
     bottom.set(xlabel="z (drag here)", ylabel="P(z)", xlim=(-3, 3), ylim=(0, 0.45))
     shade: list[Any] = [one]
 
